@@ -1,0 +1,1 @@
+"""The `tandem` command. It speaks the gateway's REST API and imports no other service."""

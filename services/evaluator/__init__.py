@@ -1,0 +1,1 @@
+"""The evaluator: judges the raw and averaged weights of every checkpoint, on the CPU."""

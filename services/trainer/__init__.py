@@ -1,0 +1,1 @@
+"""The trainer: trains the run that its slot was assigned and commits checkpoints to the volume."""

@@ -1,0 +1,1 @@
+"""Data sets as arrays on the host, without TensorFlow: reading, checking, downloading, describing."""

@@ -1,0 +1,1 @@
+"""The shared code that imports TensorFlow: input pipeline, models, schedules and averages."""

@@ -1,0 +1,317 @@
+"""The records on the volume, as frozen values, and how they are read and written.
+
+Each carries `schema_version`; one that this release does not know is a named error, never a guess. Times are seconds
+since the epoch (UTC) and serve people alone: nothing is decided by comparing them, since clocks jump.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared import atomic
+from shared.errors import CorruptRecordError, UnknownSchemaError
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Base of every record. Unknown keys are kept out; a missing key without default is corruption."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    schema_version: Literal[1] = 1
+
+
+class Desired(Record):
+    """What the gateway wants of a run. `generation` grows with each change; the trainer answers with the one it saw."""
+
+    generation: int = Field(ge=0)
+    state: Literal["running", "paused", "stopped"]
+    pause: Literal["hold", "release"] = "release"
+    reason: str = ""
+    time: float
+
+
+class Assignment(Record):
+    """Which run a slot is to train, and under which fencing number."""
+
+    run: str
+    fence: int = Field(ge=1)
+    time: float
+
+
+class Device(BaseModel):
+    """One device that TensorFlow sees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: str
+    memory_bytes: int | None = None
+    description: str = ""
+
+
+class SlotRecord(Record):
+    """What a trainer found at its slot when it last looked."""
+
+    slot: str
+    devices: tuple[Device, ...]
+    host: str
+    versions: dict[str, str]
+    problems: tuple[str, ...] = ()
+    time: float
+
+
+TrainerPhase = Literal["starting", "running", "holding", "stopping", "completed", "stopped", "released", "failed"]
+
+
+class TrainerStatus(Record):
+    """The trainer's own word on a run. `beat` grows with every heartbeat: who watches it needs no common clock.
+
+    Of the final phases, `completed` means that every step was made, `stopped` that it was asked to stop for good,
+    `released` that it let go of its slot and expects to be started again (pause, end of the container), and `failed`
+    that `failure` says why.
+    """
+
+    run: str
+    slot: str
+    phase: TrainerPhase
+    step: int = Field(ge=0)
+    steps: int = Field(ge=1)
+    checkpoint_step: int | None = None
+    examples_per_second: float | None = None
+    loss: float | None = None
+    beat: int = Field(ge=0)
+    time: float
+    started: float
+    fence: int = Field(ge=1)
+    generation_seen: int = Field(ge=0)
+    pid: int
+    host: str
+    versions: dict[str, str]
+    numerics: dict[str, str] = Field(default_factory=dict)
+    failure: dict[str, str | None] | None = None
+
+
+class SeriesPoint(BaseModel):
+    """One line of `trainer/series.jsonl`. After a resume lines of a step may stand twice: the later one counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    step: int
+    time: float
+    loss: float
+    cross_entropy: float
+    average_loss: float
+    learning_rate: float
+    examples_per_second: float
+
+
+class Event(BaseModel):
+    """One line of an `events.jsonl`: what happened, when, why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    time: float
+    service: Literal["trainer", "evaluator", "gateway"]
+    kind: str
+    message: str
+    step: int | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class FileRecord(BaseModel):
+    """Size and digest of one file of a committed folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class CheckpointManifest(Record):
+    """`checkpoints/<step>/manifest.json`. `weights` are the kinds beside it, one file `<kind>.safetensors` each."""
+
+    run: str
+    step: int = Field(ge=0)
+    fence: int = Field(ge=1)
+    weights: tuple[str, ...]
+    files: dict[str, FileRecord]
+    spec_sha256: str
+    loss: float | None = None
+    numerics: dict[str, str] = Field(default_factory=dict)
+    time: float
+
+
+class ClassFigures(BaseModel):
+    """How one class was judged. A figure whose denominator is zero is None."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    examples: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+class Verdict(Record):
+    """`evaluations/<step>/<kind>.json`: the judgement of one kind of weights of one checkpoint.
+
+    `precision_at_1` is the share of examples whose most probable class is the label; `interval` is its Wilson score
+    interval at 95%. `confusion[i][j]` counts examples of class i taken for class j. `status` other than `judged` means
+    that the checkpoint could not be judged for good, and `problem` says why; then there are no figures.
+    """
+
+    run: str
+    step: int = Field(ge=0)
+    weights: Literal["raw", "ema"]
+    decay: float | None = None
+    status: Literal["judged", "corrupt", "failed"] = "judged"
+    problem: str | None = None
+    examples: int = 0
+    precision_at_1: float | None = None
+    interval: tuple[float, float] | None = None
+    top_k: int = 5
+    precision_at_k: float | None = None
+    loss: float | None = None
+    confusion: tuple[tuple[int, ...], ...] = ()
+    classes: tuple[ClassFigures, ...] = ()
+    seconds: float = 0.0
+    evaluator: str = ""
+    manifest_sha256: str = ""
+    time: float
+
+
+class Lease(Record):
+    """`leases/<step>.json`: "I am reading this". `beat` grows while its owner lives."""
+
+    step: int
+    owner: str
+    token: str
+    beat: int = Field(ge=0)
+    time: float
+
+
+class ExportManifest(Record):
+    """`exports/<step>/manifest.json`: a servable model made of one kind of evaluated weights.
+
+    The model takes `images`: uint8 of shape [n, height, width, 3], and answers `logits`: float32 of shape [n, classes].
+    """
+
+    run: str
+    step: int
+    weights: Literal["raw", "ema"]
+    decay: float | None
+    files: dict[str, FileRecord]
+    input_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    precision_at_1: float
+    greatest_difference: float
+    time: float
+
+
+class EvaluatorStatus(Record):
+    """`evaluators/<name>/status.json`: the evaluator's own word on itself."""
+
+    name: str
+    pid: int
+    host: str
+    beat: int
+    time: float
+    run: str | None = None
+    step: int | None = None
+    backlog: int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """The record at `path`.
+
+    Raises:
+        FileNotFoundError: There is none.
+        UnknownSchemaError: It is of another schema version.
+        CorruptRecordError: It is not what its schema says.
+    """
+    return parse_record(path.read_bytes(), kind, source=path)
+
+
+def read_record_or_none(path: Path, kind: type[R]) -> R | None:
+    """The record at `path`, or None if there is none. Raises like `read_record` otherwise."""
+    try:
+        return read_record(path, kind)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def parse_record(data: bytes, kind: type[R], *, source: Path) -> R:
+    """The record in `data`, which was read from `source`. Raises like `read_record`."""
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise CorruptRecordError("not JSON", where=str(source)) from error
+    version = values.get("schema_version", SCHEMA_VERSION) if isinstance(values, dict) else SCHEMA_VERSION
+    if version != SCHEMA_VERSION:
+        raise UnknownSchemaError(
+            f"has schema version {version!r}; this release knows {SCHEMA_VERSION}",
+            where=str(source),
+            hint="Use the release of tandem that wrote it, or a newer one",
+        )
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise CorruptRecordError(f"{field or 'the record'}: {first['msg']}", where=str(source)) from error
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Puts `record` in place at `path`, atomically and durably."""
+    atomic.replace_file(path, encode_record(record))
+
+
+def encode_record(record: BaseModel) -> bytes:
+    """The bytes of a record as they lie on the volume: JSON, indented, one newline at the end."""
+    return record.model_dump_json(indent=1).encode() + b"\n"
+
+
+class LineWriter:
+    """Appends records to one JSON-lines file, a line a write."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = atomic.LineAppender(path)
+
+    def append(self, record: BaseModel) -> None:
+        """Appends one record."""
+        self._lines.append(record.model_dump_json().encode())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._lines.close()
+
+
+def read_lines(path: Path, kind: type[R], *, offset: int = 0) -> Iterator[tuple[int, R]]:
+    """The records of a JSON-lines file from byte `offset` on, each with the offset behind it.
+
+    A torn last line is not yielded (it may still be being written), and a line that is no record is passed over.
+    A missing file has no lines.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset += len(line)
+                try:
+                    yield offset, kind.model_validate_json(line)
+                except ValidationError:
+                    continue
+    except (FileNotFoundError, NotADirectoryError):
+        return

@@ -1,0 +1,259 @@
+"""RunSpec: everything that decides what a run computes, as one frozen value.
+
+Two runs of equal specs on equal data compute the same numbers: sample order, augmentation, learning rate and averaging
+are pure functions of (spec, step). The defaults are those of TensorFlow's CIFAR-10 tutorial. Written to `spec.json` on
+the volume and to YAML in `recipes/`; an unknown key is an error, never ignored.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from shared.errors import SpecError
+
+SCHEMA_VERSION = 1
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class Part(BaseModel):
+    """Base of every part of a spec: immutable, no unknown keys, no silent conversions from text to numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetSpec(Part):
+    """Which pictures to train on and to judge with.
+
+    `path` is a folder (or an .npz file) of the machine that trains; without it the files are looked for at
+    `datasets/<kind>` on the volume. `shapes` needs no files: it is generated from its `seed`.
+    """
+
+    kind: Literal["cifar10", "cifar100", "folder", "npz", "idx", "shapes"] = "cifar10"
+    path: str | None = None
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of the generator; used by `shapes` alone")
+    train_examples: int = Field(default=20_000, ge=1, le=10_000_000, description="used by `shapes` alone")
+    test_examples: int = Field(default=2_000, ge=1, le=10_000_000, description="used by `shapes` alone")
+
+
+class AugmentSpec(Part):
+    """How a training picture is distorted. Evaluation uses `crop` (centrally) and the standardisation alone.
+
+    `brightness` is the greatest shift on the scale 0-255; `contrast` the range of the factor around each channel's
+    mean. With `pad` the picture is first padded by reflection on every side, then cropped at random.
+    """
+
+    crop: int | None = Field(default=24, ge=1, le=4096, description="side of the square crop; null: the whole picture")
+    pad: int = Field(default=0, ge=0, le=64)
+    flip: bool = True
+    brightness: NotNegative = 63.0
+    contrast: tuple[Positive, Positive] | None = (0.2, 1.8)
+    standardize: Literal["image", "dataset"] = "image"
+
+    @field_validator("contrast")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError(f"the lower bound {value[0]} is above the upper bound {value[1]}")
+        return value
+
+
+class ModelSpec(Part):
+    """The network: a name of `shared.ml.models`, and that network's own options."""
+
+    name: str = Field(default="tutorial", min_length=1, max_length=200)
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+
+class OptimizerSpec(Part):
+    """How weights follow gradients: plain SGD, or with (Nesterov) momentum, and decoupled weight decay if asked."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    nesterov: bool = False
+    weight_decay: NotNegative = Field(default=0.0, description="decoupled, multiplied by the rate; kernels alone")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class ConstantRate(Part):
+    """The same learning rate at every step."""
+
+    kind: Literal["constant"] = "constant"
+    rate: Positive = 0.1
+
+
+class ExponentialRate(Part):
+    """rate = initial * factor ** (epochs / every_epochs), the exponent floored if `staircase`."""
+
+    kind: Literal["exponential"] = "exponential"
+    initial: Positive = 0.1
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    every_epochs: Positive = 350.0
+    staircase: bool = True
+
+
+class CosineRate(Part):
+    """From `initial` down to `final` along half a cosine over all steps of the run, after a linear warm-up."""
+
+    kind: Literal["cosine"] = "cosine"
+    initial: Positive = 0.1
+    final: NotNegative = 0.0
+    warmup_steps: int = Field(default=0, ge=0)
+
+
+class OneCycleRate(Part):
+    """A triangle: from `start` up to `peak` over the share `warmup` of all steps, then down to `final`, both linear."""
+
+    kind: Literal["one-cycle"] = "one-cycle"
+    peak: Positive = 0.1
+    start: NotNegative = 0.0
+    final: NotNegative = 0.0
+    warmup: Fraction = 0.2
+
+
+RateSpec = Annotated[
+    ConstantRate | ExponentialRate | CosineRate | OneCycleRate,
+    Field(discriminator="kind"),
+]
+
+
+class EmaSpec(Part):
+    """Exponential moving averages of the weights. The first decay is the one that is exported and served."""
+
+    decays: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = Field(default=(0.9999,), min_length=1, max_length=8)
+
+    @field_validator("decays")
+    @classmethod
+    def _distinct(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a decay is named twice")
+        return value
+
+
+class CadenceSpec(Part):
+    """How often, in steps; `checkpoint_seconds` commits one besides when so much wall time has passed."""
+
+    log_steps: int = Field(default=10, ge=1)
+    checkpoint_steps: int = Field(default=1_000, ge=1)
+    checkpoint_seconds: Positive | None = None
+
+
+class RetentionSpec(Part):
+    """Which checkpoints are kept: the union of the newest `latest` and the `best` by EMA precision.
+
+    The last one of a finished run and those an evaluator is reading are always kept.
+    """
+
+    latest: int = Field(default=5, ge=1)
+    best: int = Field(default=1, ge=0)
+
+
+class EvaluationSpec(Part):
+    """How checkpoints are judged."""
+
+    batch_size: int = Field(default=500, ge=1, le=100_000)
+    top_k: int = Field(default=5, ge=1, le=1_000)
+
+
+class RunSpec(Part):
+    """One run. See the module for what it promises."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(default="run", pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")
+    labels: dict[str, str] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    steps: int = Field(default=1_000_000, ge=1, le=10**12)
+    batch_size: int = Field(default=128, ge=1, le=65_536)
+    dataset: DatasetSpec = DatasetSpec()
+    augment: AugmentSpec = AugmentSpec()
+    model: ModelSpec = ModelSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    learning_rate: RateSpec = ExponentialRate()
+    ema: EmaSpec = EmaSpec()
+    cadence: CadenceSpec = CadenceSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    retention: RetentionSpec = RetentionSpec()
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> "RunSpec":
+        if isinstance(self.learning_rate, CosineRate) and self.learning_rate.warmup_steps >= self.steps:
+            raise ValueError(f"learning_rate.warmup_steps must be less than steps ({self.steps})")
+        return self
+
+    @property
+    def weights_kinds(self) -> tuple[str, ...]:
+        """The kinds of weights each checkpoint carries: `raw`, then `ema-<decay>` for each decay."""
+        return ("raw", *(ema_kind(decay) for decay in self.ema.decays))
+
+    @property
+    def primary_ema(self) -> str:
+        """The kind that is exported and served."""
+        return ema_kind(self.ema.decays[0])
+
+
+def ema_kind(decay: float) -> str:
+    """The name of the weights averaged with this decay, as in file names: `ema-0.9999`."""
+    if not (math.isfinite(decay) and 0 < decay < 1):
+        raise ValueError(f"a decay lies between 0 and 1, not {decay}")
+    return f"ema-{decay!r}"
+
+
+def parse_spec(values: Any, *, source: str) -> RunSpec:
+    """A checked spec from parsed YAML or JSON.
+
+    Args:
+        values: A mapping.
+        source: Where it came from, for the error.
+
+    Raises:
+        SpecError: An unknown key, a missing or bad value; `where` names the source and the field's path.
+    """
+    if not isinstance(values, dict):
+        raise SpecError(f"a run's specification is a mapping, not {type(values).__name__}", where=source)
+    try:
+        return RunSpec.model_validate(values)
+    except ValidationError as error:
+        raise spec_error(error, source=source) from error
+
+
+def spec_error(error: ValidationError, *, source: str) -> SpecError:
+    """One error for people from pydantic's list: each field's path and what is wrong with it."""
+    problems = []
+    for item in error.errors(include_url=False):
+        path = ".".join(str(part) for part in item["loc"])
+        unknown = item["type"] == "extra_forbidden"
+        text = "unknown key" if unknown else item["msg"].removeprefix("Value error, ")
+        problems.append(f"{path}: {text}" if path else text)
+    fields = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors(include_url=False))
+    return SpecError("; ".join(problems), where=f"{source}: {fields}" if fields else source)
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """The mapping in a recipe's YAML file, not yet checked (so that settings can be laid over it).
+
+    Raises:
+        SpecError: The file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SpecError("no such recipe", where=str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"not YAML: {error}", where=str(path)) from error
+    if not isinstance(values, dict):
+        raise SpecError("a recipe is a mapping of keys to values", where=str(path))
+    return values
+
+
+def overlay(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `changes` laid over it, mappings merged key by key. Neither argument is altered."""
+    merged = dict(values)
+    for key, change in changes.items():
+        below = merged.get(key)
+        merged[key] = overlay(below, change) if isinstance(below, dict) and isinstance(change, dict) else change
+    return merged
