@@ -57,7 +57,7 @@ class FolderCommit:
             OSError: The file could not be written whole; `abandon` what there is.
         """
         if not self._made:
-            os.makedirs(self._final.parent, exist_ok=True)
+            make_folder(self._final.parent)
             os.mkdir(self._temporary)
             self._made = True
         _write_synced(self._temporary / name, data)
@@ -85,13 +85,24 @@ class FolderCommit:
             self._made = False
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder and its missing parents, durably: what is committed in them must not vanish with them."""
+    if os.path.isdir(path):
+        return
+    if path.parent != path:
+        make_folder(path.parent)
+    with contextlib.suppress(FileExistsError):  # another process was faster
+        os.mkdir(path)
+    _sync_folder(path.parent)
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Puts a file in place of `path`, which may or may not exist. Makes missing parents.
 
     Raises:
         OSError: `path` is as it was before.
     """
-    os.makedirs(path.parent, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         _write_synced(temporary, data)
@@ -109,7 +120,7 @@ def create_file(path: Path, data: bytes) -> bool:
     Returns:
         Whether this call made it.
     """
-    os.makedirs(path.parent, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         _write_synced(temporary, data)
@@ -132,7 +143,7 @@ def remove_file(path: Path) -> None:
 
 def move_folder(source: Path, target: Path) -> None:
     """Renames a folder within the volume, durably; makes the target's parent."""
-    os.makedirs(target.parent, exist_ok=True)
+    make_folder(target.parent)
     os.rename(source, target)
     _sync_folder(target.parent)
     _sync_folder(source.parent)
@@ -204,7 +215,7 @@ class LineAppender:
             self._descriptor = None
 
     def _open(self) -> int:
-        os.makedirs(self._path.parent, exist_ok=True)
+        make_folder(self._path.parent)
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
@@ -220,7 +231,7 @@ def probe_writable(folder: Path) -> None:
     """
     probe = folder / f"{TEMPORARY}probe-{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        os.makedirs(folder, exist_ok=True)
+        make_folder(folder)
         _write_synced(probe, b"tandem")
         os.unlink(probe)
     except OSError as error:
