@@ -1,0 +1,63 @@
+"""The networks a spec can name, and how one is built from it.
+
+A network is a function of the picture's shape, the number of classes and the run's seed, besides options of its own. It
+returns a Keras model from float32 pictures [n, height, width, channels] to float32 logits [n, classes], whose weights
+have names like `conv1/kernel`. To add a network, write its function and name it in `NETWORKS`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from shared.errors import SpecError
+from shared.ml.models.resnet import small_resnet
+from shared.ml.models.tutorial import tutorial
+from shared.spec import ModelSpec
+
+NETWORKS: Mapping[str, Callable[..., Any]] = MappingProxyType({"tutorial": tutorial, "resnet-small": small_resnet})
+
+_FIXED = ("image_shape", "classes", "seed")
+
+
+def build_model(spec: ModelSpec, *, image_shape: tuple[int, int, int], classes: int, seed: int) -> Any:
+    """The network that `spec` names, with fresh weights that are a function of `seed` and each layer's name alone.
+
+    Args:
+        spec: The network's name and its options.
+        image_shape: Height, width and channels of a picture as the network sees it, after cropping.
+        classes: The number of logits.
+        seed: The run's seed.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        SpecError: There is no network of that name, or it has no such option, or the option's value does not fit.
+    """
+    network = NETWORKS.get(spec.name)
+    if network is None:
+        raise SpecError(f"there is no network {spec.name!r}", where="model.name", hint=f"Known: {', '.join(NETWORKS)}")
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(network).parameters.items()
+        if name not in _FIXED
+    }
+    for name, value in spec.options.items():
+        where = f"model.options.{name}"
+        if name not in defaults:
+            known = ", ".join(defaults) or "none"
+            raise SpecError(f"the network {spec.name} has no option {name!r}", where=where, hint=f"Known: {known}")
+        if not _fits(value, defaults[name]):
+            expected = type(defaults[name]).__name__
+            raise SpecError(f"is {value!r}, which is not of type {expected}", where=where)
+    try:
+        return network(image_shape=image_shape, classes=classes, seed=seed, **spec.options)
+    except ValueError as error:
+        raise SpecError(f"cannot be built for pictures of {image_shape}: {error}", where="model") from error
+
+
+def _fits(value: object, default: object) -> bool:
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)

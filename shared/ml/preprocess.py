@@ -1,0 +1,165 @@
+"""From uint8 pictures to what the network sees: distorted for training, plain for evaluation and export.
+
+Everything works on whole batches. The distortion of a picture is a pure function of (seed, step, position in the
+global batch), whichever part of the batch is asked for, so nothing of it needs saving and a batch may be split. The
+evaluation view is made of plain slicing and arithmetic, so that it can be exported together with the network.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from shared.data.statistics import ChannelStatistics
+from shared.errors import SpecError
+from shared.spec import AugmentSpec
+
+
+def view_shape(augment: AugmentSpec, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of a picture as the network sees it: [crop, crop, channels], or the whole picture.
+
+    Raises:
+        SpecError: The crop or the padding is too large for the pictures.
+    """
+    height, width, channels = image_shape
+    if augment.pad >= min(height, width):
+        raise SpecError(
+            f"is {augment.pad}; pictures of {height} x {width} can be padded by reflection by less than their side",
+            where="augment.pad",
+        )
+    if augment.crop is None:
+        return image_shape
+    if augment.crop > min(height, width):
+        raise SpecError(f"is {augment.crop}, and the pictures are {height} x {width}", where="augment.crop")
+    return augment.crop, augment.crop, channels
+
+
+def evaluation_view(images: Any, augment: AugmentSpec, statistics: ChannelStatistics | None = None) -> Any:
+    """What the network sees of pictures when it is judged or serves: the central crop, standardised.
+
+    Args:
+        images: uint8 [n, height, width, channels]; n may be unknown.
+        augment: `crop` and `standardize` are used.
+        statistics: Of the training split; needed for `standardize: dataset` alone.
+
+    Returns:
+        float32 [n, crop, crop, channels].
+    """
+    height, width, _ = view_shape(augment, tuple(images.shape[1:]))
+    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+    view = tf.cast(images[:, top : top + height, left : left + width, :], tf.float32)
+    return standardize(view, augment, statistics)
+
+
+def training_view(
+    images: Any,
+    augment: AugmentSpec,
+    statistics: ChannelStatistics | None = None,
+    *,
+    seed: int,
+    step: Any,
+    batch_size: int,
+    first: int = 0,
+) -> Any:
+    """What the network sees of pictures when it learns: distorted at random, then standardised.
+
+    Args:
+        images: uint8 [n, height, width, channels], at positions `first` to `first` + n - 1 of the global batch.
+        augment: The distortion.
+        statistics: Of the training split; needed for `standardize: dataset` alone.
+        seed: The run's seed.
+        step: The number of steps made before this one; a number or an int64 scalar.
+        batch_size: Of the global batch.
+        first: The position of the first picture.
+
+    Returns:
+        float32 [n, crop, crop, channels].
+    """
+    chances = Chances.draw(seed=seed, step=step, batch_size=batch_size).part(first, tf.shape(images)[0])
+    return standardize(distort(images, augment, chances), augment, statistics)
+
+
+@dataclass(frozen=True)
+class Chances:
+    """The random numbers of a batch, one row a picture: float32 [n], uniform in [0, 1)."""
+
+    top: Any
+    left: Any
+    flip: Any
+    brightness: Any
+    contrast: Any
+
+    @classmethod
+    def draw(cls, *, seed: int, step: Any, batch_size: int) -> "Chances":
+        """The numbers of a whole global batch, a function of the arguments alone, the same on every device."""
+        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
+        return cls(*tf.unstack(tf.random.stateless_uniform([5, batch_size], key, alg="philox")))
+
+    def part(self, first: int, count: Any) -> "Chances":
+        """The numbers of `count` pictures from position `first` on."""
+        rows = slice(first, first + count)
+        return Chances(self.top[rows], self.left[rows], self.flip[rows], self.brightness[rows], self.contrast[rows])
+
+
+def distort(images: Any, augment: AugmentSpec, chances: Chances) -> Any:
+    """Random crop out of the padded picture, mirroring, brightness and contrast, in this order; nothing is clipped.
+
+    Args:
+        images: uint8 [n, height, width, channels].
+        augment: Which distortions, and how strong.
+        chances: The random numbers, n of each.
+
+    Returns:
+        float32 [n, crop, crop, channels] on the scale 0-255, and beyond it.
+    """
+    height, width, channels = images.shape[1:]
+    rows, columns, _ = view_shape(augment, (height, width, channels))
+    pad = augment.pad
+    row = _offsets(chances.top, height + 2 * pad - rows)[:, None] + np.arange(rows, dtype=np.int32) - pad
+    column = np.broadcast_to(np.arange(columns, dtype=np.int32), (1, columns))
+    if augment.flip:
+        column = tf.where(chances.flip[:, None] < 0.5, column[:, ::-1], column)
+    column = _offsets(chances.left, width + 2 * pad - columns)[:, None] + column - pad
+    # One gather does padding, cropping and mirroring: each pixel's place is worked out, then fetched once.
+    place = _reflect(row, height)[:, :, None] * width + _reflect(column, width)[:, None, :]
+    pixels = tf.reshape(images, [-1, height * width, channels])
+    view = tf.cast(tf.gather(pixels, place, batch_dims=1), tf.float32)
+    if augment.brightness:
+        view += _between(chances.brightness, -augment.brightness, augment.brightness)
+    if augment.contrast is not None:
+        mean = tf.reduce_mean(view, axis=[1, 2], keepdims=True)
+        view = (view - mean) * _between(chances.contrast, *augment.contrast) + mean
+    return view
+
+
+def standardize(view: Any, augment: AugmentSpec, statistics: ChannelStatistics | None = None) -> Any:
+    """Mean 0 and deviation 1: of each picture (`tf.image.per_image_standardization`), or by the data set's figures.
+
+    Args:
+        view: float32 [n, height, width, channels] on the scale 0-255.
+        augment: `standardize` is used.
+        statistics: Of the training split; needed for `standardize: dataset` alone.
+    """
+    if augment.standardize == "dataset":
+        if statistics is None:
+            raise SpecError("dataset needs the statistics of the training split", where="augment.standardize")
+        return (view - np.asarray(statistics.mean, np.float32)) / np.asarray(statistics.deviation, np.float32)
+    centred = view - tf.reduce_mean(view, axis=[1, 2, 3], keepdims=True)
+    deviation = tf.sqrt(tf.reduce_mean(tf.square(centred), axis=[1, 2, 3], keepdims=True))
+    # A picture of one colour has no deviation: the floor keeps it at zero instead of dividing by nothing.
+    floor = np.float32(np.prod(view.shape[1:]) ** -0.5)
+    return centred / tf.maximum(deviation, floor)
+
+
+def _offsets(chance: Any, greatest: int) -> Any:
+    return tf.cast(chance * np.float32(greatest + 1), tf.int32)
+
+
+def _reflect(place: Any, length: int) -> Any:
+    last = length - 1
+    return last - tf.abs(last - tf.abs(place))
+
+
+def _between(chance: Any, low: float, high: float) -> Any:
+    return (low + chance * (high - low))[:, None, None, None]
