@@ -1,0 +1,61 @@
+"""The HTTP application, made of parts that are already built. Nothing starts here; `__main__` wires and runs."""
+
+from collections.abc import Callable, Sequence
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.middleware import Middleware
+
+from services.gateway import errors
+from services.gateway.metrics import RequestMetrics
+from services.gateway.middleware import BodyLimit, Counted, Guard
+from services.gateway.parts import Parts
+from services.gateway.routes import health
+from shared import observe
+
+DESCRIPTION = """
+Steers runs, shows how they go, and serves what was judged.
+
+Every answer that is not a success has one shape: `{"error": {"code", "message", "where", "hint"}}`.
+"""
+CLASSIFY = ":classify"
+
+
+def create_app(
+    parts: Parts,
+    *,
+    registry: CollectorRegistry,
+    routers: Sequence[APIRouter] = (),
+    body_bytes: int = 1 << 20,
+    picture_bytes: int = 16 << 20,
+) -> FastAPI:
+    """The application.
+
+    Args:
+        parts: What the routes work with; each route's signature says which of them it needs.
+        registry: What `/metrics` shows; request metrics are declared on it.
+        routers: More routes, such as those of the predictor.
+        body_bytes: The greatest body of a request.
+        picture_bytes: The greatest body of a request to classify pictures.
+    """
+    app = FastAPI(
+        title="tandem",
+        version=observe.version(),
+        description=DESCRIPTION,
+        redirect_slashes=False,
+        middleware=[
+            Middleware(Counted, metrics=RequestMetrics(registry)),
+            Middleware(Guard),
+            Middleware(BodyLimit, limit_of=_limits(body_bytes, picture_bytes)),
+        ],
+    )
+    app.state.parts = parts
+    app.state.registry = registry
+    errors.install(app)
+    for router in (health.routes, *routers):
+        app.include_router(router)
+    return app
+
+
+def _limits(body_bytes: int, picture_bytes: int) -> Callable[[str], int]:
+    return lambda path: picture_bytes if path.endswith(CLASSIFY) else body_bytes

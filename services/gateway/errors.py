@@ -1,0 +1,163 @@
+"""Errors over HTTP: one table from class to status, and one JSON shape for whatever goes wrong.
+
+    {"error": {"code": "bad_spec", "message": "steps: …", "where": "spec.steps", "hint": null}}
+
+The shape is the same for errors that tandem raises on purpose, for requests that do not fit a route's declaration, for
+unknown routes (404), wrong methods (405, with `Allow`), bodies over the limit (413), and for what nobody expected (500:
+logged once, with an id that the answer names).
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
+
+from shared import errors
+
+STATUSES: dict[type[errors.TandemError], int] = {
+    errors.TandemError: 500,
+    errors.InputError: 400,
+    errors.SpecError: 422,
+    errors.DatasetError: 409,
+    errors.DownloadError: 502,
+    errors.VolumeError: 500,
+    errors.NotWritableError: 503,
+    errors.FencedError: 409,
+    errors.NotFoundError: 404,
+    errors.ConflictError: 409,
+    errors.UnavailableError: 503,
+}
+RETRY_SECONDS = 2
+CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "bad_media_type"}
+
+
+class ErrorView(BaseModel):
+    """What was wrong, where, and what to do about it."""
+
+    code: str = Field(description="stable; what programs match on")
+    message: str
+    where: str | None = Field(description="a field's path, a file, a run")
+    hint: str | None = Field(description="what to do")
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is not a success."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "error": {
+                    "code": "not_found",
+                    "message": "there is no run 20260101-120000-shapes-ab12",
+                    "where": "run",
+                    "hint": None,
+                }
+            }
+        }
+    )
+
+    error: ErrorView
+
+
+class BodyTooLargeError(HTTPException):
+    """A request's body is over the limit. Raised while the body is read, so no more of it is kept than the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(status_code=413, detail=f"the body is over the limit of {limit} bytes")
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route's declaration says about its errors, for OpenAPI. Every route may answer 400, 413, 422 and 500."""
+    return {
+        status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase}
+        for status in sorted({400, 413, 422, 500, *statuses})
+    }
+
+
+def status_of(error: errors.TandemError) -> int:
+    """The HTTP status of an error: that of the nearest class in the table."""
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def answer(
+    status: int,
+    *,
+    code: str,
+    message: str,
+    where: str | None = None,
+    hint: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """An error in the one shape."""
+    view = ErrorView(code=code, message=message, where=where, hint=hint)
+    return JSONResponse({"error": view.model_dump()}, status_code=status, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Makes `app` answer every error that reaches it in the one shape. See `guard` for the unexpected ones."""
+    app.add_exception_handler(errors.TandemError, _on_tandem_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+
+
+async def _on_tandem_error(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, errors.TandemError):
+        raise error
+    status = status_of(error)
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return answer(status, code=error.code, message=error.message, where=error.where, hint=error.hint, headers=headers)
+
+
+async def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    problems: Sequence[dict[str, Any]] = error.errors()
+    if problems and problems[0]["type"] == "json_invalid":
+        reason = problems[0].get("ctx", {}).get("error", "")
+        return answer(
+            400,
+            code="bad_json",
+            message=f"the body is not JSON: {reason}",
+            where=f"body, character {problems[0]['loc'][-1]}",
+        )
+    paths = [".".join(str(part) for part in problem["loc"]) for problem in problems]
+    texts = [_problem_text(problem) for problem in problems]
+    message = "; ".join(f"{path}: {text}" for path, text in zip(paths, texts, strict=True))
+    return answer(422, code="bad_request", message=message, where=", ".join(paths))
+
+
+def _problem_text(problem: dict[str, Any]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "unknown"
+    return str(problem["msg"]).removeprefix("Value error, ")
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers or {})
+    hint = None
+    message = str(error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message, hint = f"there is no route {request.url.path}", "GET /docs lists them all"
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = allowed = ", ".join(allowed_methods(request.app, request.url.path))
+        message, hint = f"{request.method} is not for this route", f"It takes {allowed}"
+    code = CODES.get(error.status_code, "error")
+    return answer(error.status_code, code=code, message=message, where=request.url.path, hint=hint, headers=headers)
+
+
+def allowed_methods(app: FastAPI, path: str) -> list[str]:
+    """The methods of all routes that `path` fits."""
+    methods: set[str] = set()
+    for route in iter_route_contexts(app.routes):
+        if route.path is not None and compile_path(route.path)[0].match(path):
+            methods |= route.methods or set()
+    return sorted(methods)

@@ -1,0 +1,1 @@
+"""Launchers: how trainers are started in slots, behind one protocol."""

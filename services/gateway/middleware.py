@@ -1,0 +1,109 @@
+"""What happens around every request: its body is limited, the unexpected is caught once, and it is counted."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway import errors
+from services.gateway.metrics import RequestMetrics
+
+_log = logging.getLogger(__name__)
+
+
+class BodyLimit:
+    """Refuses bodies over a limit while they stream in, whatever their Content-Length says.
+
+    Args:
+        app: What is guarded.
+        limit_of: The greatest number of bytes for a path.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit_of: Callable[[str], int]) -> None:
+        self._app = app
+        self._limit_of = limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._limit_of(scope["path"])
+        announced = next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            if announced > limit:
+                raise errors.BodyTooLargeError(limit)
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise errors.BodyTooLargeError(limit)
+            return message
+
+        await self._app(scope, limited, send)
+
+
+class Guard:
+    """Answers 500 for what nobody expected, and logs it once with an id that the answer names."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI connection."""
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            number = secrets.token_hex(4)
+            _log.exception("unexpected error %s in %s %s", number, scope.get("method"), scope.get("path"))
+            if not started:
+                response = errors.answer(
+                    500,
+                    code="internal",
+                    message=f"the gateway made a mistake; its log says more under {number}",
+                    where=scope["path"],
+                    hint="Please report it",
+                )
+                await response(scope, receive, send)
+
+
+class Counted:
+    """Counts and times requests, by the route's template, never by the path that was asked for."""
+
+    def __init__(
+        self, app: ASGIApp, *, metrics: RequestMetrics, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        begin = self._clock()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._metrics.observe(method=scope["method"], route=route, status=status, seconds=self._clock() - begin)

@@ -1,0 +1,167 @@
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel, ConfigDict
+
+from services.gateway.app import create_app
+from services.gateway.errors import status_of
+from services.gateway.parts import Parts
+from shared import errors
+
+JSON = {"content-type": "application/json"}
+
+
+class Idle:
+    def why_not_ready(self) -> str | None:
+        return None
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    number: int
+
+
+routes = APIRouter()
+
+
+@routes.post("/v1/things/{name}:take")
+def take(name: str, body: Body) -> dict[str, Any]:
+    return {"name": name, "number": body.number}
+
+
+@routes.get("/v1/things/{name}")
+def show(name: str) -> dict[str, str]:
+    if name == "mistake":
+        raise RuntimeError("the secret is 42")
+    if name == "away":
+        raise errors.UnavailableError("no model yet", where="model", hint="Wait")
+    return {"name": name}
+
+
+@routes.delete("/v1/things/{name}")
+def remove(name: str) -> dict[str, str]:
+    return {"name": name}
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def client(client_of: Callable[[FastAPI], Any], registry: CollectorRegistry) -> Any:
+    parts = Parts(checks={}, predictor=Idle())
+    return client_of(create_app(parts, registry=registry, routers=[routes], body_bytes=200, picture_bytes=2_000))
+
+
+def problem(answer: Any) -> dict[str, Any]:
+    body = answer.json()
+    assert list(body) == ["error"]
+    assert list(body["error"]) == ["code", "message", "where", "hint"]
+    return body["error"]
+
+
+def test_an_unknown_field_is_named_with_its_path(client: Any) -> None:
+    answer = client.post("/v1/things/a:take", json={"number": 1, "colour": "red"})
+    assert answer.status_code == 422
+    assert problem(answer)["where"] == "body.colour"
+    assert problem(answer)["message"] == "body.colour: unknown"
+
+
+def test_every_bad_field_is_named_at_once(client: Any) -> None:
+    answer = client.post("/v1/things/a:take", json={"number": "x", "colour": "red"})
+    assert problem(answer)["where"] == "body.number, body.colour"
+
+
+def test_a_body_that_is_not_json_says_at_which_character(client: Any) -> None:
+    answer = client.post("/v1/things/a:take", content=b'{"number": }', headers=JSON)
+    assert answer.status_code == 400
+    assert problem(answer)["code"] == "bad_json"
+    assert problem(answer)["where"] == "body, character 11"
+
+
+def test_an_unknown_route_is_404_in_the_one_shape(client: Any) -> None:
+    answer = client.get("/v2/nothing")
+    assert answer.status_code == 404
+    assert "/v2/nothing" in problem(answer)["message"]
+
+
+def test_a_wrong_method_is_405_and_lists_those_of_every_route_of_the_path(client: Any) -> None:
+    answer = client.request("PATCH", "/v1/things/a")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "DELETE, GET"
+    assert problem(answer)["code"] == "method_not_allowed"
+
+
+def test_a_body_announced_over_the_limit_is_413(client: Any) -> None:
+    answer = client.post("/v1/things/a:take", content=b" " * 201, headers=JSON)
+    assert answer.status_code == 413
+    assert "200 bytes" in problem(answer)["message"]
+
+
+def test_a_streamed_body_is_cut_off_at_the_limit(client: Any) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 100
+            yield b" " * 100
+
+    answer = client.post("/v1/things/a:take", content=endless(), headers=JSON)
+    assert answer.status_code == 413
+    assert problem(answer)["code"] == "too_large"
+    assert taken == 300
+
+
+def test_a_request_to_classify_may_be_larger_than_others(client: Any) -> None:
+    assert client.post("/v1/models/best:classify", content=b" " * 1_000).status_code == 404
+
+
+def test_the_unexpected_is_logged_once_with_the_id_that_the_answer_names(
+    client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        answer = client.get("/v1/things/mistake")
+    assert answer.status_code == 500
+    assert "42" not in answer.text
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert str(record.args[0]) in problem(answer)["message"]  # type: ignore[index]
+
+
+def test_an_error_worth_a_retry_says_when(client: Any) -> None:
+    answer = client.get("/v1/things/away")
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert problem(answer) == {"code": "unavailable", "message": "no model yet", "where": "model", "hint": "Wait"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (errors.SpecError, 422),
+        (errors.ImageError, 400),
+        (errors.DatasetMissingError, 409),
+        (errors.CorruptRecordError, 500),
+        (errors.NotFoundError, 404),
+        (errors.UnavailableError, 503),
+        (errors.DivergedError, 500),
+    ],
+)
+def test_an_error_has_the_status_of_its_nearest_class_in_the_table(kind: type[errors.TandemError], status: int) -> None:
+    assert status_of(kind("wrong")) == status
+
+
+def test_requests_are_counted_by_template_never_by_path(client: Any, registry: CollectorRegistry) -> None:
+    for name in "abc":
+        client.get(f"/v1/things/{name}")
+        client.get(f"/nowhere/{name}")
+    count = "tandem_gateway_requests_total"
+    labels = {"method": "GET", "route": "/v1/things/{name}", "code": "200"}
+    assert registry.get_sample_value(count, labels) == 3
+    assert registry.get_sample_value(count, {"method": "GET", "route": "unknown", "code": "404"}) == 3
