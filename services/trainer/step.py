@@ -1,0 +1,195 @@
+"""What happens in one step of training, as one TensorFlow graph.
+
+The distortion of the pictures, the losses, the gradients, the update of the weights and of their averages are one
+`tf.function`. What decides them comes from outside as plain numbers worked out in double precision from the step: the
+learning rate and the averages' shares. So the graph has no counter of its own, and restoring weights, averages and
+optimizer restores everything.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from services.trainer.averages import Averages, shares
+from services.trainer.devices import numerics
+from services.trainer.engine import Batch, Groups, Losses
+from services.trainer.optimizer import Optimizer
+from shared.checkpoints import OPTIMIZER
+from shared.data.statistics import ChannelStatistics
+from shared.ml.models import build_model
+from shared.ml.preprocess import training_view, view_shape
+from shared.ml.schedules import learning_rate
+from shared.ml.weights import assign_variables, named_variables, read_variables
+from shared.spec import RunSpec
+
+# The tutorial's decay of the moving averages of losses that people watch.
+LOSS_DECAY = 0.9
+
+
+def build_engine(
+    spec: RunSpec,
+    *,
+    classes: int,
+    image_shape: tuple[int, int, int],
+    train_examples: int,
+    statistics: ChannelStatistics | None = None,
+) -> "StepEngine":
+    """The engine of a run, at step 0.
+
+    Args:
+        spec: The run.
+        classes: How many classes the data set has.
+        image_shape: Height, width and channels of its pictures.
+        train_examples: The size of its training split, which gives the length of an epoch.
+        statistics: Of its training split; needed for `standardize: dataset` alone.
+
+    Raises:
+        SpecError: The spec names an unknown network, or does not fit the pictures.
+    """
+    model = build_model(spec.model, image_shape=view_shape(spec.augment, image_shape), classes=classes, seed=spec.seed)
+    return StepEngine(
+        spec=spec,
+        model=model,
+        image_shape=image_shape,
+        steps_per_epoch=train_examples / spec.batch_size,
+        statistics=statistics,
+    )
+
+
+class StepEngine:
+    """The engine that the outer loop drives; see `services.trainer.engine.Engine`.
+
+    Args:
+        spec: The run.
+        model: The network, a `keras.Model` from pictures to logits.
+        image_shape: Height, width and channels of the pictures in a batch.
+        steps_per_epoch: Training examples / batch size.
+        statistics: Of the training split; needed for `standardize: dataset` alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: RunSpec,
+        model: Any,
+        image_shape: tuple[int, int, int],
+        steps_per_epoch: float,
+        statistics: ChannelStatistics | None,
+    ) -> None:
+        self._spec = spec
+        self._model = model
+        self._steps_per_epoch = steps_per_epoch
+        self._statistics = statistics
+        self._step = 0
+        self._weights = named_variables(model)
+        self._trainable = {variable.path: variable.value for variable in model.trainable_variables}
+        self._optimizer = Optimizer(weights=self._trainable, spec=spec.optimizer)
+        self._averages = Averages(weights=self._weights, decays=spec.ema.decays)
+        # Rows: of the newest step, moving average. Columns: total loss, cross entropy.
+        self._losses = tf.Variable(tf.zeros([2, 2]), trainable=False)
+        self._make_step = tf.function(
+            self._trace,
+            input_signature=[
+                tf.TensorSpec([spec.batch_size, *image_shape], tf.uint8),
+                tf.TensorSpec([spec.batch_size], tf.int32),
+                tf.TensorSpec([], tf.int64),
+                tf.TensorSpec([], tf.float32),
+                tf.TensorSpec([len(spec.ema.decays)], tf.float32),
+            ],
+            autograph=False,
+        )
+
+    @property
+    def step(self) -> int:
+        """The number of steps made."""
+        return self._step
+
+    @property
+    def numerics(self) -> dict[str, str]:
+        """What decides the last bits of results: device, versions, kernels, threads."""
+        return numerics()
+
+    def train(self, batches: Sequence[Batch]) -> None:
+        """Makes one step for each batch, in order.
+
+        Raises:
+            ValueError: A batch belongs to another step.
+        """
+        for batch in batches:
+            if batch.step != self._step:
+                raise ValueError(f"the batch of step {batch.step} came after {self._step} steps")
+            self._make_step(
+                batch.images,
+                batch.labels,
+                np.int64(self._step),
+                np.float32(self._rate(self._step)),
+                shares(self._spec.ema.decays, self._step + 1),
+            )
+            self._step += 1
+
+    def losses(self) -> Losses:
+        """The losses of the newest step, not a number before the first one. Waits for the device."""
+        (loss, cross_entropy), (average, _) = self._losses.numpy().astype(np.float64)
+        if self._step == 0:
+            loss = cross_entropy = average = np.nan
+        else:
+            # The stored average starts from zero; this takes the share of that start out again.
+            average /= 1 - LOSS_DECAY**self._step
+        return Losses(
+            loss=float(loss),
+            cross_entropy=float(cross_entropy),
+            average_loss=float(average),
+            learning_rate=self._rate(max(0, self._step - 1)),
+        )
+
+    def snapshot(self) -> Groups:
+        """Copies in host memory; see `Engine.snapshot`."""
+        return {
+            "raw": read_variables(self._weights),
+            **self._averages.read(),
+            OPTIMIZER: read_variables(self._memory()),
+        }
+
+    def restore(self, groups: Groups, *, step: int) -> None:
+        """Takes over what `snapshot` gave at `step`.
+
+        Raises:
+            CorruptCheckpointError: The groups are not those of this network, averages and optimizer; names the tensor.
+        """
+        assign_variables(self._weights, groups.get("raw", {}), source="raw")
+        self._averages.assign(groups)
+        assign_variables(self._memory(), groups.get(OPTIMIZER, {}), source=OPTIMIZER)
+        self._step = step
+
+    def _memory(self) -> dict[str, Any]:
+        return {"losses": self._losses, **self._optimizer.variables}
+
+    def _rate(self, step: int) -> float:
+        spec = self._spec
+        return learning_rate(spec.learning_rate, step, steps=spec.steps, steps_per_epoch=self._steps_per_epoch)
+
+    def _trace(self, images: Any, labels: Any, step: Any, rate: Any, average_shares: Any) -> None:
+        spec = self._spec
+        view = training_view(
+            images, spec.augment, self._statistics, seed=spec.seed, step=step, batch_size=spec.batch_size
+        )
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(self._trainable.values()))
+            logits = self._model(view, training=True)
+            cross_entropy = _cross_entropy(logits, labels, smoothing=spec.optimizer.label_smoothing)
+            loss = tf.add_n([cross_entropy, *self._model.losses])
+        self._optimizer.update(tape.gradient(loss, self._trainable), rate=rate)
+        self._averages.update(average_shares)
+        newest = tf.stack([loss, cross_entropy])
+        self._losses.assign(tf.stack([newest, LOSS_DECAY * self._losses[1] + (1 - LOSS_DECAY) * newest]))
+
+
+def _cross_entropy(logits: Any, labels: Any, *, smoothing: float) -> Any:
+    """The mean over the batch, with the share `smoothing` of each label spread evenly over all classes."""
+    if not smoothing:
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+    classes = logits.shape[-1]
+    targets = tf.one_hot(labels, classes, 1 - smoothing + smoothing / classes, smoothing / classes)
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits))
