@@ -16,7 +16,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +56,19 @@ class FolderCommit:
         Raises:
             OSError: The file could not be written whole; `abandon` what there is.
         """
+        return self.write_chunks(name, (data,))
+
+    def write_chunks(self, name: str, chunks: Iterable[bytes | memoryview]) -> Digest:
+        """Writes and syncs one file of the folder, which may be larger than memory.
+
+        Raises:
+            OSError: The file could not be written whole; `abandon` what there is.
+        """
         if not self._made:
             make_folder(self._final.parent)
             os.mkdir(self._temporary)
             self._made = True
-        _write_synced(self._temporary / name, data)
-        return Digest.of(data)
+        return _write_synced(self._temporary / name, chunks)
 
     def commit(self) -> Path:
         """Gives the folder its final name.
@@ -105,7 +112,7 @@ def replace_file(path: Path, data: bytes) -> None:
     make_folder(path.parent)
     temporary = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        _write_synced(temporary, data)
+        _write_synced(temporary, (data,))
         os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -123,7 +130,7 @@ def create_file(path: Path, data: bytes) -> bool:
     make_folder(path.parent)
     temporary = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        _write_synced(temporary, data)
+        _write_synced(temporary, (data,))
         try:
             os.link(temporary, path)  # fails where the name is taken, which rename would not
         except FileExistsError:
@@ -232,7 +239,7 @@ def probe_writable(folder: Path) -> None:
     probe = folder / f"{TEMPORARY}probe-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         make_folder(folder)
-        _write_synced(probe, b"tandem")
+        _write_synced(probe, (b"tandem",))
         os.unlink(probe)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -256,16 +263,21 @@ def committing(final: Path) -> Iterator[FolderCommit]:
         raise
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, chunks: Iterable[bytes | memoryview]) -> Digest:
+    size, sha256 = 0, hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
-        _write_all(descriptor, data)
+        for chunk in chunks:
+            _write_all(descriptor, chunk)
+            sha256.update(chunk)
+            size += len(chunk)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    return Digest(size=size, sha256=sha256.hexdigest())
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         written = os.write(descriptor, view)

@@ -168,6 +168,11 @@ class Volume:
         return self.root / "datasets"
 
     @property
+    def dataset_cache(self) -> Path:
+        """What was derived from data sets: decoded arrays, digests. May be deleted while nothing runs."""
+        return self.datasets / ".cache"
+
+    @property
     def runs(self) -> Path:
         """The folder of runs, one folder each."""
         return self.root / "runs"

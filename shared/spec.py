@@ -31,7 +31,8 @@ class DatasetSpec(Part):
     """Which pictures to train on and to judge with.
 
     `path` is a folder (or an .npz file) of the machine that trains; without it the files are looked for at
-    `datasets/<kind>` on the volume. `shapes` needs no files: it is generated from its `seed`.
+    `datasets/<kind>` on the volume. `shapes` needs no files: it is generated from its `seed`. `docs/datasets.md` says
+    how the files of each kind are laid out.
     """
 
     kind: Literal["cifar10", "cifar100", "folder", "npz", "idx", "shapes"] = "cifar10"
@@ -39,6 +40,15 @@ class DatasetSpec(Part):
     seed: int = Field(default=0, ge=0, lt=2**31, description="of the generator; used by `shapes` alone")
     train_examples: int = Field(default=20_000, ge=1, le=10_000_000, description="used by `shapes` alone")
     test_examples: int = Field(default=2_000, ge=1, le=10_000_000, description="used by `shapes` alone")
+    image_size: int = Field(
+        default=32, ge=8, le=1024, description="side of the decoded squares; used by `folder` alone"
+    )
+    classes: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=10_000,
+        description="names in the order of the labels; used by `npz` and `idx`, whose files carry none",
+    )
 
 
 class AugmentSpec(Part):
