@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,20 @@ from shared import atomic
 from shared.errors import CorruptCheckpointError, CorruptRecordError, NoGoodCheckpointError, NotFoundError, VolumeError
 from shared.layout import MANIFEST, SAFETENSORS, RunFolder, listed_steps
 from shared.records import CheckpointManifest, FileRecord, encode_record, parse_record, read_record
-from shared.spec import RunSpec
+from shared.spec import CosineRate, OneCycleRate, RunSpec
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 OPTIMIZER = "optimizer"
+_NOT_NUMBERS = {
+    "name": True,
+    "labels": True,
+    "steps": True,
+    "cadence": True,
+    "evaluation": True,
+    "retention": True,
+    "dataset": {"path"},
+}
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,8 @@ class CheckpointStore:
         spec_sha256: str,
         groups: Mapping[str, Arrays],
         time: float,
+        spec: Mapping[str, Any] | None = None,
+        dataset_fingerprint: str = "",
         loss: float | None = None,
         numerics: Mapping[str, str] | None = None,
         before_rename: Callable[[], None] = lambda: None,
@@ -166,6 +178,8 @@ class CheckpointStore:
             spec_sha256: `spec_digest` of the run's spec.
             groups: Arrays by kind, then by name: `raw`, each `ema-<decay>`, `optimizer`.
             time: Now, in seconds since the epoch.
+            spec: The run's whole spec as plain values, for whoever resumes it by another one.
+            dataset_fingerprint: Of the data set it was trained on.
             loss: The newest loss, for people.
             numerics: What decides the last bits of results: device, versions, kernels.
             before_rename: Called when all is written and synced; what it raises stops the commit (fencing).
@@ -187,6 +201,8 @@ class CheckpointStore:
                 weights=tuple(kind for kind in groups if kind != OPTIMIZER),
                 files=files,
                 spec_sha256=spec_sha256,
+                spec=dict(spec or {}),
+                dataset_fingerprint=dataset_fingerprint,
                 loss=loss,
                 numerics=dict(numerics or {}),
                 time=time,
@@ -220,9 +236,21 @@ def encode_arrays(arrays: Arrays) -> bytes:
     return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())})
 
 
+def training_values(spec: RunSpec) -> dict[str, Any]:
+    """The part of a spec that decides which numbers are computed, as plain values.
+
+    Without what changes no weight: names, cadence, retention, evaluation, where the data set lies (its fingerprint
+    says what it is), and how many steps are made, except under a learning rate whose course depends on that.
+    """
+    values = spec.model_dump(mode="json", exclude=_NOT_NUMBERS)
+    if isinstance(spec.learning_rate, CosineRate | OneCycleRate):
+        values["steps"] = spec.steps
+    return values
+
+
 def spec_digest(spec: RunSpec) -> str:
-    """SHA-256 of the spec's canonical JSON, in hexadecimal: equal for specs of equal meaning."""
-    text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """SHA-256 of `training_values` as canonical JSON, in hexadecimal: equal for specs that compute equal numbers."""
+    text = json.dumps(training_values(spec), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -123,6 +123,17 @@ class Event(BaseModel):
     details: dict[str, Any] = Field(default_factory=dict)
 
 
+class Fence(Record):
+    """`trainer/fence.json`: the one trainer that may commit. A greater `fence` takes over; `token` names the process."""
+
+    fence: int = Field(ge=1)
+    token: str
+    slot: str
+    pid: int
+    host: str
+    time: float
+
+
 class FileRecord(BaseModel):
     """Size and digest of one file of a committed folder."""
 
@@ -133,7 +144,11 @@ class FileRecord(BaseModel):
 
 
 class CheckpointManifest(Record):
-    """`checkpoints/<step>/manifest.json`. `weights` are the kinds beside it, one file `<kind>.safetensors` each."""
+    """`checkpoints/<step>/manifest.json`. `weights` are the kinds beside it, one file `<kind>.safetensors` each.
+
+    `spec_sha256` is the digest of what decides the numbers (`shared.checkpoints.training_values`), `spec` the whole
+    specification as it was, so that a difference can be shown, and `dataset_fingerprint` says what was learnt from.
+    """
 
     run: str
     step: int = Field(ge=0)
@@ -141,6 +156,8 @@ class CheckpointManifest(Record):
     weights: tuple[str, ...]
     files: dict[str, FileRecord]
     spec_sha256: str
+    spec: dict[str, Any] = Field(default_factory=dict)
+    dataset_fingerprint: str = ""
     loss: float | None = None
     numerics: dict[str, str] = Field(default_factory=dict)
     time: float

@@ -1,6 +1,6 @@
 """The seam between the outer loop, which knows nothing of TensorFlow, and what computes a step."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,6 +67,6 @@ class Engine(Protocol):
 class BatchSource(Protocol):
     """Batches from any step on, as a pure function of (seed, step)."""
 
-    def batches(self, *, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, *, start: int, stop: int) -> Generator[Batch, None, None]:
         """The batches of steps `start` to `stop` - 1, made ahead of being asked for. Close it to free its thread."""
         ...
