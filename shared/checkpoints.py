@@ -25,15 +25,7 @@ from shared.spec import CosineRate, OneCycleRate, RunSpec
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 OPTIMIZER = "optimizer"
-_NOT_NUMBERS = {
-    "name": True,
-    "labels": True,
-    "steps": True,
-    "cadence": True,
-    "evaluation": True,
-    "retention": True,
-    "dataset": {"path"},
-}
+_NOT_NUMBERS = {"name", "labels", "steps", "cadence", "evaluation", "retention"}
 
 
 @dataclass(frozen=True)
@@ -243,6 +235,7 @@ def training_values(spec: RunSpec) -> dict[str, Any]:
     says what it is), and how many steps are made, except under a learning rate whose course depends on that.
     """
     values = spec.model_dump(mode="json", exclude=_NOT_NUMBERS)
+    del values["dataset"]["path"]
     if isinstance(spec.learning_rate, CosineRate | OneCycleRate):
         values["steps"] = spec.steps
     return values

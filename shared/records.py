@@ -124,7 +124,7 @@ class Event(BaseModel):
 
 
 class Fence(Record):
-    """`trainer/fence.json`: the one trainer that may commit. A greater `fence` takes over; `token` names the process."""
+    """`trainer/fence.json`: the trainer that may commit. A greater `fence` takes over; `token` names the process."""
 
     fence: int = Field(ge=1)
     token: str

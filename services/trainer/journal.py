@@ -63,9 +63,11 @@ class Events:
         self._journal = journal
         self._time = time
 
-    def record(self, kind: str, message: str, *, step: int | None = None, **details: Any) -> None:
-        """Tells of one event, to the file and to the log."""
-        log.info("%s", message)
+    def record(
+        self, kind: str, message: str, *, step: int | None = None, level: int = logging.INFO, **details: Any
+    ) -> None:
+        """Tells of one event: to the file, with `details`, and to the log at `level`."""
+        log.log(level, "%s", message)
         self._journal.append(
             Event(time=self._time(), service="trainer", kind=kind, message=message, step=step, details=details)
         )

@@ -83,8 +83,9 @@ class AnyOf:
         self._parts = parts
 
     def due(self, step: int, now: float) -> bool:
-        """Whether any is; each is asked, since asking is what moves time on."""
-        return any([part.due(step, now) for part in self._parts])
+        """Whether any is."""
+        answers = [part.due(step, now) for part in self._parts]  # each is asked: asking is what moves time on
+        return any(answers)
 
     def next_step(self, step: int) -> float:
         """The nearest of theirs."""

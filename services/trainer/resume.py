@@ -1,4 +1,4 @@
-"""From where a run goes on: its newest good checkpoint, provided that it was made by the same spec from the same data."""
+"""From where a run goes on: its newest good checkpoint, if it was made by the same spec from the same data."""
 
 import json
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.checkpoints import Checkpoint, CheckpointStore, spec_digest, training_values
+from shared.checkpoints import OPTIMIZER, Arrays, Checkpoint, CheckpointStore, spec_digest, training_values
 from shared.errors import ConflictError, CorruptCheckpointError, NoGoodCheckpointError, VolumeError
-from shared.layout import MANIFEST
+from shared.layout import MANIFEST, SAFETENSORS
 from shared.spec import RunSpec
 
 
@@ -68,14 +68,14 @@ def find_checkpoint(
     return checkpoint
 
 
-def load_groups(checkpoint: Checkpoint, *, spec: RunSpec, optimizer: str) -> dict[str, Any]:
+def load_groups(checkpoint: Checkpoint, *, spec: RunSpec) -> dict[str, Arrays]:
     """All arrays of a checkpoint by kind, for `Engine.restore`.
 
     Raises:
         CorruptCheckpointError: A kind that the spec names is not among its files.
     """
-    kinds = (*spec.weights_kinds, optimizer)
-    missing = [kind for kind in kinds if f"{kind}.safetensors" not in checkpoint.manifest.files]
+    kinds = (*spec.weights_kinds, OPTIMIZER)
+    missing = [kind for kind in kinds if kind + SAFETENSORS not in checkpoint.manifest.files]
     if missing:
         raise CorruptCheckpointError(f"has no {', '.join(missing)}", where=str(checkpoint.folder / MANIFEST))
     return {kind: checkpoint.load(kind) for kind in kinds}

@@ -1,0 +1,288 @@
+"""One trainer's work on one run, from taking it over to letting it go, without knowing what computes a step."""
+
+import logging
+import time as system_time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.trainer.batches import PrefetchedBatches
+from services.trainer.committer import Committer
+from services.trainer.control import Control, Request
+from services.trainer.engine import Engine
+from services.trainer.fencing import Tenure
+from services.trainer.journal import Events, Journal
+from services.trainer.loop import AnyOf, EverySeconds, EverySteps, Loop, Scheduled, When
+from services.trainer.metrics import TrainerMetrics
+from services.trainer.order import SampleOrder
+from services.trainer.progress import Progress
+from services.trainer.resume import find_checkpoint, load_groups
+from services.trainer.retention import Pruner
+from services.trainer.saver import Saver
+from services.trainer.settings import TrainerSettings
+from services.trainer.status import Heartbeat
+from shared import atomic
+from shared.checkpoints import Checkpoint, CheckpointStore
+from shared.data.examples import Dataset
+from shared.errors import VolumeError
+from shared.layout import RunFolder, Volume
+from shared.leases import LeaseWatch
+from shared.lifecycle import StopEvent
+from shared.records import Desired, TrainerPhase
+from shared.spec import DatasetSpec, RunSpec
+
+log = logging.getLogger(__name__)
+
+# A stop is to be over in ten seconds; a full disk gets half of them.
+_LAST_COMMIT_SECONDS = 5.0
+
+_FINAL: dict[Request | None, TrainerPhase] = {Request.STOP: "stopped", Request.RELEASE: "released"}
+
+
+class DatasetOpener(Protocol):
+    """Opens the data set that a spec names."""
+
+    def __call__(self, spec: DatasetSpec, *, volume: Volume) -> Dataset:
+        """The data set."""
+        ...
+
+
+class EngineBuilder(Protocol):
+    """Builds what computes the steps of a run."""
+
+    def __call__(self, spec: RunSpec, dataset: Dataset) -> Engine:
+        """An engine at step 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Time, passed in: monotonic seconds for every deadline, seconds since the epoch for people, and sleep."""
+
+    monotonic: Callable[[], float] = system_time.monotonic
+    time: Callable[[], float] = system_time.time
+    sleep: Callable[[float], None] = system_time.sleep
+
+
+class Session:
+    """Trains one run until it is complete, stopped, or released.
+
+    Args:
+        volume: Where data sets lie.
+        folder: The run.
+        spec: Its specification.
+        tenure: The right to train it, already acquired.
+        heartbeat: Its status, already beating.
+        events: Told what happens.
+        metrics: Measure it.
+        stop: Set by signals.
+        settings: The trainer's.
+        open_dataset: Opens the data set.
+        build_engine: Builds the engine; called once it is clear that the run can go on.
+        fresh: Begin at step 0 if every checkpoint is damaged.
+        clocks: Time.
+    """
+
+    def __init__(
+        self,
+        *,
+        volume: Volume,
+        folder: RunFolder,
+        spec: RunSpec,
+        tenure: Tenure,
+        heartbeat: Heartbeat,
+        events: Events,
+        metrics: TrainerMetrics,
+        stop: StopEvent,
+        settings: TrainerSettings,
+        open_dataset: DatasetOpener,
+        build_engine: EngineBuilder,
+        fresh: bool,
+        clocks: Clocks,
+    ) -> None:
+        self._volume = volume
+        self._folder = folder
+        self._spec = spec
+        self._tenure = tenure
+        self._heartbeat = heartbeat
+        self._events = events
+        self._metrics = metrics
+        self._settings = settings
+        self._open_dataset = open_dataset
+        self._build_engine = build_engine
+        self._fresh = fresh
+        self._clocks = clocks
+        self._store = CheckpointStore(folder)
+        self._control = Control(
+            path=folder.desired,
+            stop=stop,
+            clock=clocks.monotonic,
+            poll_seconds=settings.trainer_control_seconds,
+            on_change=self._see,
+        )
+
+    def run(self) -> TrainerPhase:
+        """Trains. Returns the final phase, which the caller tells.
+
+        Raises:
+            TandemError: The run cannot go on; says why.
+        """
+        self._metrics.steps.set(self._spec.steps)
+        for path in (*self._store.sweep(), *atomic.sweep(self._folder.trainer)):
+            log.info("Removed what a killed trainer left: %s", path)
+        if (request := self._control.request()) in _FINAL:
+            return _FINAL[request]
+        dataset = self._open_dataset(self._spec.dataset, volume=self._volume)
+        checkpoint = find_checkpoint(
+            self._store,
+            spec=self._spec,
+            dataset_fingerprint=dataset.fingerprint,
+            fresh=self._fresh,
+            on_quarantine=self._tell_quarantined,
+        )
+        engine = self._build_engine(self._spec, dataset)
+        self._heartbeat.update(numerics=engine.numerics)
+        if checkpoint is not None:
+            self._restore(engine, checkpoint)
+        saver = self._saver(engine, dataset, committed=checkpoint.step if checkpoint else None)
+        try:
+            return self._train(engine, saver, dataset)
+        finally:
+            saver.close()
+
+    def _train(self, engine: Engine, saver: Saver, dataset: Dataset) -> TrainerPhase:
+        series = Journal(self._folder.series, on_loss=self._metrics.lost_lines.inc)
+        progress = Progress(
+            engine=engine,
+            batch_size=self._spec.batch_size,
+            series=series,
+            heartbeat=self._heartbeat,
+            metrics=self._metrics,
+            time=self._clocks.time,
+        )
+        loop = self._loop(engine, saver, progress, dataset)
+        request: Request | None = None
+        try:
+            while engine.step < self._spec.steps and request not in _FINAL:
+                self._heartbeat.tell(phase="running", step=engine.step)
+                progress.begin(engine.step, self._clocks.monotonic())
+                loop.run(until=self._spec.steps, interrupted=lambda: self._interrupted(saver))
+                request = self._control.request()
+                if request is Request.HOLD and engine.step < self._spec.steps:
+                    self._finish(engine, saver)
+                    request = self._hold(engine.step)
+            self._heartbeat.tell(phase="stopping", step=engine.step)
+            self._finish(engine, saver)
+            # Work that is done is done, even when a stop was asked for at its very end.
+            return _FINAL[request] if request in _FINAL and engine.step < self._spec.steps else "completed"
+        finally:
+            series.close()
+
+    def _interrupted(self, saver: Saver) -> bool:
+        with suppress(OSError):  # a volume that does not answer for a moment takes nothing over
+            self._tenure.check()
+        saver.check()
+        return self._control.request() is not None
+
+    def _finish(self, engine: Engine, saver: Saver) -> None:
+        saver.finish(engine.step, within=_LAST_COMMIT_SECONDS)
+
+    def _hold(self, step: int) -> Request | None:
+        """Stays in memory until something else is asked for, which is returned."""
+        self._heartbeat.tell(phase="holding", step=step)
+        self._events.record("holding", f"Holding at step {step}", step=step)
+        while (request := self._control.request()) is Request.HOLD:
+            with suppress(OSError):
+                self._tenure.check()
+            self._control.wait()
+        return request
+
+    def _restore(self, engine: Engine, checkpoint: Checkpoint) -> None:
+        engine.restore(load_groups(checkpoint, spec=self._spec), step=checkpoint.step)
+        self._heartbeat.update(step=checkpoint.step, checkpoint_step=checkpoint.step, loss=checkpoint.manifest.loss)
+        self._metrics.checkpoint_step.set(checkpoint.step)
+        before, now = checkpoint.manifest.numerics, engine.numerics
+        changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+        self._events.record(
+            "resumed",
+            f"Resumed from the checkpoint at step {checkpoint.step}"
+            + (f", with other numerics than before: {', '.join(changed)}" if changed else ""),
+            step=checkpoint.step,
+            changed={key: [before.get(key), now.get(key)] for key in changed},
+        )
+
+    def _saver(self, engine: Engine, dataset: Dataset, *, committed: int | None) -> Saver:
+        pruner = Pruner(
+            folder=self._folder,
+            store=self._store,
+            spec=self._spec,
+            leases=LeaseWatch(clock=self._clocks.monotonic, expiry=self._settings.trainer_lease_seconds),
+            on_remove=lambda step: self._events.record(
+                "checkpoint_pruned", f"Checkpoint at step {step} removed: no rule keeps it", step=step
+            ),
+        )
+        committer = Committer(
+            store=self._store,
+            pruner=pruner,
+            spec=self._spec,
+            fence=self._tenure.fence,
+            dataset_fingerprint=dataset.fingerprint,
+            numerics=engine.numerics,
+            guard=self._tenure.check,
+            events=self._events,
+            metrics=self._metrics,
+            clock=self._clocks.monotonic,
+            time=self._clocks.time,
+        )
+        return Saver(
+            source=engine,
+            committer=committer,
+            committed=committed,
+            patience=self._settings.trainer_save_patience_seconds,
+            on_commit=lambda step: self._heartbeat.update(checkpoint_step=step),
+            events=self._events,
+            metrics=self._metrics,
+            clock=self._clocks.monotonic,
+            wait=self._clocks.sleep,
+        )
+
+    def _loop(self, engine: Engine, saver: Saver, progress: Progress, dataset: Dataset) -> Loop:
+        cadence = self._spec.cadence
+        checkpoint: When = EverySteps(cadence.checkpoint_steps)
+        if cadence.checkpoint_seconds is not None:
+            checkpoint = AnyOf(checkpoint, EverySeconds(cadence.checkpoint_seconds))
+        return Loop(
+            engine=engine,
+            source=PrefetchedBatches(
+                examples=dataset.train,
+                order=SampleOrder(seed=self._spec.seed, examples=len(dataset.train)),
+                batch_size=self._spec.batch_size,
+                ahead=self._settings.trainer_prefetch,
+            ),
+            schedule=[
+                Scheduled(EverySteps(cadence.log_steps), progress.tell),
+                Scheduled(checkpoint, saver.save),
+            ],
+            clock=self._clocks.monotonic,
+            most_steps=self._settings.trainer_steps_per_call,
+            seconds_per_call=0.1,
+        )
+
+    def _see(self, desired: Desired) -> None:
+        self._heartbeat.update(generation_seen=desired.generation)
+        pause = f" ({desired.pause})" if desired.state == "paused" else ""
+        self._events.record(
+            "desired_seen",
+            f"The run is to be {desired.state}{pause}" + (f": {desired.reason}" if desired.reason else ""),
+            generation=desired.generation,
+        )
+
+    def _tell_quarantined(self, step: int, error: VolumeError) -> None:
+        self._metrics.quarantined.inc()
+        self._events.record(
+            "checkpoint_quarantined",
+            f"Checkpoint at step {step} is damaged and was moved away: {error}",
+            step=step,
+            level=logging.WARNING,
+        )
