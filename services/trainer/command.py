@@ -39,7 +39,15 @@ from shared.errors import (
 )
 from shared.layout import RunFolder, Volume
 from shared.lifecycle import StopEvent
-from shared.records import Assignment, Device, SlotRecord, TrainerPhase, TrainerStatus, encode_record, read_record_or_none
+from shared.records import (
+    Assignment,
+    Device,
+    SlotRecord,
+    TrainerPhase,
+    TrainerStatus,
+    encode_record,
+    read_record_or_none,
+)
 from shared.spec import RunSpec, load_recipe, parse_spec
 
 log = logging.getLogger(__name__)
