@@ -25,7 +25,8 @@ from shared.records import FileRecord, Record, encode_record, read_record_or_non
 
 LOG = logging.getLogger(__name__)
 
-SPLITS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = ("train", "test")
 Chunks = Iterable[tuple[Images, npt.NDArray[np.integer]]]
 
 
