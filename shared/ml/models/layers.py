@@ -34,11 +34,11 @@ class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
         self._alpha = alpha
 
     def call(self, inputs: Any) -> Any:
-        """Normalises float32 [n, height, width, channels]."""
+        """Normalises floating-point [n, height, width, channels]."""
         channels = inputs.shape[-1]
         place = np.arange(channels)
         band = self._alpha * (np.abs(place[:, None] - place[None, :]) <= self._radius)
         squares = tf.reshape(tf.square(inputs), [-1, channels])
-        scale = self._bias + tf.reshape(tf.matmul(squares, tf.constant(band, tf.float32)), tf.shape(inputs))
+        scale = self._bias + tf.reshape(tf.matmul(squares, tf.constant(band, inputs.dtype)), tf.shape(inputs))
         root = tf.math.rsqrt(scale)
         return inputs * root * tf.sqrt(root)
