@@ -1,0 +1,144 @@
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from shared.errors import SpecError
+from shared.ml.models import build_model
+from shared.ml.models.layers import LocalResponseNormalization
+from shared.ml.weights import read_weights
+from shared.spec import ModelSpec
+from tests.shared.ml import reference
+
+# Odd sides, so that pooling needs other margins in height than in width.
+SHAPE = (11, 10, 3)
+
+
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    for kind in ("float64", "float32"):
+        keras.config.set_floatx(kind)
+        keras.config.set_dtype_policy(kind)
+        if kind == "float64":
+            yield
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("scale", [1.0, 60.0], ids=["standardised pictures", "activations that are normalised hard"])
+def test_tutorial_agrees_with_the_numpy_reference_in_double_precision(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(0.0, scale, (4, *SHAPE)), np.array([3, 9, 0, 3])
+    model = build_model(ModelSpec(), image_shape=SHAPE, classes=10, seed=5)
+    with tf.GradientTape() as tape:
+        logits = model(tf.constant(images), training=True)
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        loss = tf.add_n([tf.reduce_mean(each), *model.losses])
+    gradients = tape.gradient(loss, {v.path: v.value for v in model.trainable_variables})
+
+    expected = reference.losses_and_gradients(read_weights(model), images, labels)
+
+    np.testing.assert_allclose(logits, expected[2], rtol=1e-10, atol=1e-10 * scale)
+    # Keras rounds the factors of its L2 terms to single precision.
+    np.testing.assert_allclose(loss, expected[0], rtol=1e-7)
+    assert gradients.keys() == expected[3].keys()
+    for name, gradient in gradients.items():
+        wanted = expected[3][name]
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-7, atol=1e-8 * np.abs(wanted).max(), err_msg=name)
+
+
+def test_tutorial_has_the_shapes_of_the_tutorial() -> None:
+    weights = read_weights(build_model(ModelSpec(), image_shape=(24, 24, 3), classes=10, seed=0))
+    assert {name: array.shape for name, array in weights.items()} == {
+        "conv1/kernel": (5, 5, 3, 64),
+        "conv1/bias": (64,),
+        "conv2/kernel": (5, 5, 64, 64),
+        "conv2/bias": (64,),
+        "local3/kernel": (2304, 384),
+        "local3/bias": (384,),
+        "local4/kernel": (384, 192),
+        "local4/bias": (192,),
+        "softmax_linear/kernel": (192, 10),
+        "softmax_linear/bias": (10,),
+    }
+
+
+def test_tutorial_starts_from_truncated_normals_and_the_tutorials_biases() -> None:
+    weights = read_weights(build_model(ModelSpec(), image_shape=(24, 24, 3), classes=10, seed=0))
+    deviations = {"conv1": 0.05, "conv2": 0.05, "local3": 0.04, "local4": 0.04, "softmax_linear": 1 / 192}
+    biases = {"conv1": 0.0, "conv2": 0.1, "local3": 0.1, "local4": 0.1, "softmax_linear": 0.0}
+    for layer, deviation in deviations.items():
+        kernel = weights[f"{layer}/kernel"]
+        assert np.abs(kernel).max() <= 2 * deviation
+        # A normal distribution cut at two deviations has 0.8796 of its deviation left.
+        assert kernel.std() == pytest.approx(0.8796 * deviation, rel=0.05)
+        assert kernel.mean() == pytest.approx(0.0, abs=0.1 * deviation)
+    for layer, bias in biases.items():
+        assert (weights[f"{layer}/bias"] == np.float32(bias)).all()
+
+
+@pytest.mark.parametrize("name", ["tutorial", "resnet-small"])
+def test_initial_weights_are_a_function_of_the_seed_and_differ_by_layer(name: str) -> None:
+    def initial(seed: int) -> dict[str, np.ndarray]:
+        return read_weights(build_model(ModelSpec(name=name), image_shape=(12, 12, 3), classes=10, seed=seed))
+
+    first, again, other = initial(1), initial(1), initial(2)
+    for weight in first:
+        np.testing.assert_array_equal(first[weight], again[weight])
+    drawn = [weight for weight in first if weight.endswith("kernel")]
+    assert all((first[weight] != other[weight]).any() for weight in drawn)
+    starts = {first[weight].reshape(-1)[:3].tobytes() for weight in drawn}
+    assert len(starts) == len(drawn)
+
+
+def test_response_normalisation_is_that_of_tensorflow_forwards_and_backwards() -> None:
+    values = tf.random.stateless_normal([2, 3, 4, 20], [1, 2], stddev=100.0)
+    weight = tf.random.stateless_normal([2, 3, 4, 20], [3, 4])
+    layer = LocalResponseNormalization(radius=4, bias=1.0, alpha=0.001 / 9, name="norm")
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(values)
+        ours, theirs = layer(values), tf.nn.lrn(values, 4, 1.0, 0.001 / 9, 0.75)
+        our_sum, their_sum = tf.reduce_sum(ours * weight), tf.reduce_sum(theirs * weight)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(tape.gradient(our_sum, values), tape.gradient(their_sum, values), rtol=2e-5, atol=1e-6)
+
+
+def test_resnet_keeps_moving_statistics_that_only_training_moves() -> None:
+    spec = ModelSpec(name="resnet-small", options={"width": 2})
+    model = build_model(spec, image_shape=(8, 8, 3), classes=7, seed=0)
+    before = read_weights(model)
+    images = tf.random.stateless_normal([6, 8, 8, 3], [1, 2], mean=3.0)
+
+    assert model(images, training=False).shape == (6, 7)
+    assert all((before[name] == array).all() for name, array in read_weights(model).items())
+
+    model(images, training=True)
+    moved = {name for name, array in read_weights(model).items() if (before[name] != array).any()}
+    assert moved == {name for name in before if "moving_" in name}
+
+
+def test_an_unknown_network_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SpecError, match=r"model\.name: .*'vgg'.*tutorial, resnet-small"):
+        build_model(ModelSpec(name="vgg"), image_shape=SHAPE, classes=10, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"depth": 3}, r"model\.options\.depth: .*Known: width, momentum, logit_scale"),
+        ({"seed": 3}, r"model\.options\.seed: "),
+        ({"width": 2.5}, r"model\.options\.width: is 2\.5, which is not of type int"),
+        ({"width": True}, r"model\.options\.width: "),
+        ({"momentum": "fast"}, r"model\.options\.momentum: .*type float"),
+        ({"width": 0}, r"model: .*at least one channel"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_named(options: dict[str, bool | int | float | str], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        build_model(ModelSpec(name="resnet-small", options=options), image_shape=(8, 8, 3), classes=10, seed=0)
+
+
+def test_pictures_too_small_for_a_network_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"\(4, 4, 3\).*at least 8 x 8"):
+        build_model(ModelSpec(name="resnet-small"), image_shape=(4, 4, 3), classes=10, seed=0)

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from shared.devices import available_processors, prepare_tensorflow, processor_features
+
+
+def test_the_kernels_that_tensorflow_leaves_off_on_older_processors_are_switched_on() -> None:
+    environment: dict[str, str] = {}
+    prepare_tensorflow(environment, device="auto", threads=3)
+    assert environment["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    assert environment["TF_NUM_INTRAOP_THREADS"] == environment["TF_NUM_INTEROP_THREADS"] == "3"
+    assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert "CUDA_VISIBLE_DEVICES" not in environment
+
+
+def test_what_the_user_has_set_stays() -> None:
+    environment = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_NUM_INTRAOP_THREADS": "7"}
+    prepare_tensorflow(environment, device="auto", threads=3)
+    assert (environment["TF_ENABLE_ONEDNN_OPTS"], environment["TF_NUM_INTRAOP_THREADS"]) == ("0", "7")
+
+
+def test_a_process_for_the_processor_sees_no_gpu_whatever_was_set() -> None:
+    environment = {"CUDA_VISIBLE_DEVICES": "0"}
+    prepare_tensorflow(environment, device="cpu")
+    assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("50000 100000", 1), ("150000 100000", 2), ("max 100000", 64)])
+def test_a_containers_quota_limits_the_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    (tmp_path / "cpu.max").write_text(text + "\n")
+    assert available_processors(tmp_path) == expected
+
+
+def test_without_control_groups_the_affinity_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5, 9})
+    assert available_processors(tmp_path) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("flags\t\t: fpu avx avx2 avx512f avx512_vnni", "avx512_vnni"),
+        ("flags\t\t: fpu avx avx2", "avx2"),
+        ("Features\t: fp asimd", "asimd"),
+        ("flags\t\t: fpu", "baseline"),
+    ],
+)
+def test_the_newest_vector_instructions_name_the_processor(tmp_path: Path, line: str, expected: str) -> None:
+    (tmp_path / "cpuinfo").write_text(f"model name: avx512f\n{line}\n")
+    assert processor_features(tmp_path / "cpuinfo") == expected
+
+
+def test_a_processor_that_says_nothing_is_taken_for_a_plain_one(tmp_path: Path) -> None:
+    assert processor_features(tmp_path / "missing") == "baseline"
