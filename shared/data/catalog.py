@@ -84,7 +84,7 @@ def open_dataset(spec: DatasetSpec, *, volume: Volume) -> Dataset:
         ) from error
 
 
-def at_hand(kind: str, path: str | None, *, volume: Volume) -> bool:
+def at_hand(kind: str, path: str | None, volume: Volume) -> bool:
     """Whether the files of a data set are there. They may still be wrong: `open_dataset` finds that."""
     try:
         KINDS[kind].find(location(kind, path, volume=volume))
