@@ -1,0 +1,1 @@
+"""Predictions over HTTP from what was judged: store → models → predictor → batching → classify → routes."""

@@ -1,0 +1,208 @@
+"""Pictures that wait are taken together; nobody waits for company.
+
+A thread takes whatever waits for one model, up to `max_batch` pictures, runs the model once, and hands each request its
+part. An idle machine therefore answers a single picture at once, and a busy one takes more at a time the longer the
+queue is. The queue is bounded in pictures. Requests whose deadline has passed or whose client has gone are dropped
+when their turn comes, before anything is computed for them.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.gateway.predict.errors import DeadlineError, InferenceError, NotFiniteError, OverloadedError
+from services.gateway.predict.metrics import PredictMetrics
+from services.gateway.predict.models import Images, LoadedModel, Logits
+from shared.errors import TandemError, UnavailableError
+
+Probabilities = npt.NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Work:
+    """One request's pictures on their way through a model.
+
+    `future` belongs to the event loop that made it; it is resolved there. Cancelling it gives the work up.
+    """
+
+    model: LoadedModel
+    images: Images
+    deadline: float
+    future: asyncio.Future[Probabilities]
+
+
+class Batcher:
+    """The queue before the models, and the thread behind it.
+
+    Args:
+        clock: Monotonic seconds, the same as the deadlines'.
+        metrics: Where batches are counted.
+        max_batch: The most pictures taken together.
+        max_waiting: The most pictures that wait.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float], metrics: PredictMetrics, max_batch: int = 64, max_waiting: int = 512
+    ) -> None:
+        self.max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._clock = clock
+        self._metrics = metrics
+        self._changed = threading.Condition()
+        self._queue: deque[Work] = deque()
+        self._waiting = 0
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread = threading.Thread(target=self._serve, name="predict-infer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answers what waits, then ends the thread."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def submit(self, model: LoadedModel, images: Images, *, deadline: float) -> Work:
+        """Puts pictures into the queue. Called on an event loop.
+
+        Args:
+            model: What is to answer; the request keeps it to its end.
+            images: uint8 of shape [n, height, width, 3], as the model takes them, n at most `max_batch`.
+            deadline: On the clock; afterwards the answer is DeadlineError.
+
+        Returns:
+            Work whose future becomes float64 [n, classes], each row summing to 1, or a TandemError.
+
+        Raises:
+            OverloadedError: As much waits as may wait.
+            UnavailableError: The gateway is stopping.
+        """
+        work = Work(model, images, deadline, asyncio.get_running_loop().create_future())
+        with self._changed:
+            if self._stopped:
+                raise UnavailableError("the gateway is stopping")
+            if self._waiting and self._waiting + len(images) > self._max_waiting:
+                self._drop_abandoned()
+            if self._waiting and self._waiting + len(images) > self._max_waiting:
+                raise OverloadedError(
+                    f"{self._waiting} pictures wait already; {self._max_waiting} may", hint="Ask again in a second"
+                )
+            self._queue.append(work)
+            self._waiting += len(images)
+            self._changed.notify()
+        return work
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue:
+                    if self._stopped:
+                        return
+                    self._metrics.waiting.set(0)
+                    self._changed.wait()
+                batch = self._take()
+                self._metrics.waiting.set(self._waiting)
+            if batch:
+                self._answer(batch)
+
+    def _take(self) -> list[Work]:
+        """The oldest living request and those behind it that ask the same model; the others keep their order."""
+        batch: list[Work] = []
+        left: deque[Work] = deque()
+        images = 0
+        now = self._clock()
+        while self._queue and images < self.max_batch:
+            work = self._queue.popleft()
+            if work.future.cancelled():
+                self._waiting -= len(work.images)
+            elif work.deadline <= now:
+                self._waiting -= len(work.images)
+                _hand_out([work], [DeadlineError("its turn did not come in time", hint="Ask again, or less at once")])
+            elif batch and (work.model is not batch[0].model or images + len(work.images) > self.max_batch):
+                left.append(work)
+            else:
+                batch.append(work)
+                images += len(work.images)
+        self._queue.extendleft(reversed(left))
+        self._waiting -= images
+        return batch
+
+    def _drop_abandoned(self) -> None:
+        living = [work for work in self._queue if not work.future.cancelled()]
+        self._queue = deque(living)
+        self._waiting = sum(len(work.images) for work in living)
+
+    def _answer(self, batch: list[Work]) -> None:
+        results: list[Probabilities | TandemError]
+        begin = self._clock()
+        try:
+            images = batch[0].images if len(batch) == 1 else np.concatenate([work.images for work in batch])
+            probabilities = softmax(batch[0].model.infer(images))
+        except Exception as error:  # the loop's outer edge: the next batch must have its chance
+            run, step = batch[0].model.key
+            log.exception("step %s of %s failed on %s pictures", step, run, sum(len(work.images) for work in batch))
+            results = [InferenceError(f"the model failed: {error}", where=f"step {step} of run {run}") for _ in batch]
+        else:
+            self._metrics.inferred(images=len(images), seconds=self._clock() - begin)
+            results = list(_shares(batch, probabilities))
+        _hand_out(batch, results)
+
+
+def softmax(logits: Logits) -> Probabilities:
+    """Probabilities from logits, row by row, in float64. A row with a number that is none becomes NaN throughout."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+        result: Probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    result[~np.isfinite(logits).all(axis=1)] = np.nan
+    return result
+
+
+def _shares(batch: list[Work], probabilities: Probabilities) -> list[Probabilities | TandemError]:
+    results: list[Probabilities | TandemError] = []
+    finite = np.isfinite(probabilities[:, 0])
+    all_finite, at = bool(finite.all()), 0
+    for work in batch:
+        end = at + len(work.images)
+        if all_finite or finite[at:end].all():
+            results.append(probabilities[at:end])
+        else:
+            run, step = work.model.key
+            instance = int(np.flatnonzero(~finite[at:end])[0])
+            results.append(
+                NotFiniteError(
+                    f"step {step} of run {run} answered with a number that is none", where=f"instances.{instance}"
+                )
+            )
+        at = end
+    return results
+
+
+def _hand_out(batch: list[Work], results: list[Probabilities | TandemError] | list[DeadlineError]) -> None:
+    """Resolves the futures on their loop, all in one call."""
+
+    def resolve() -> None:
+        for work, result in zip(batch, results, strict=True):
+            if work.future.done():
+                continue
+            if isinstance(result, TandemError):
+                work.future.set_exception(result)
+            else:
+                work.future.set_result(result)
+
+    # A loop that has closed meanwhile has nobody waiting.
+    loop = batch[0].future.get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(resolve)

@@ -1,0 +1,76 @@
+"""The metrics of predicting, on the registry that is passed in.
+
+Labels stay few: a model that is not known is counted as `unknown`, and the label sets of all but the newest
+`KEPT_VERSIONS` versions are dropped. So a counter of an old version may vanish, as Prometheus expects of old targets.
+"""
+
+from collections import OrderedDict
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+KEPT_VERSIONS = 64
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+Version = tuple[str, str, str]
+
+
+class PredictMetrics:
+    """Requests are counted by the event loop's thread alone; batches by the thread that infers."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "tandem_predict_requests",
+            "Requests to classify, by the model asked, the step and weights that answered, and the HTTP status.",
+            ("model", "version", "weights", "code"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "tandem_predict_seconds",
+            "Seconds from a request's first byte to its answer.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._inference_seconds = Histogram(
+            "tandem_predict_inference_seconds", "Seconds of one batch in the model.", buckets=SECONDS, registry=registry
+        )
+        self._batch_size = Histogram(
+            "tandem_predict_batch_size", "Pictures taken together.", buckets=SIZES, registry=registry
+        )
+        self._swaps = Counter("tandem_predict_swaps", "Times a better model took over.", registry=registry)
+        self._failures = Counter(
+            "tandem_predict_load_failures", "Exports that could not be served, by code.", ("code",), registry=registry
+        )
+        self.waiting = Gauge("tandem_predict_waiting_images", "Pictures that wait for the model.", registry=registry)
+        self.loaded = Gauge("tandem_predict_loaded_models", "Models in memory.", registry=registry)
+        self._versions: OrderedDict[Version, set[str]] = OrderedDict()
+
+    def answered(self, *, version: Version, status: int, seconds: float) -> None:
+        """Counts one request; `version` is the model asked, and the step and weights that answered."""
+        code = str(status)
+        codes = self._versions.get(version)
+        if codes is None:
+            codes = self._versions[version] = set()
+            self._forget()
+        codes.add(code)
+        self._requests.labels(*version, code).inc()
+        self._seconds.observe(seconds)
+
+    def inferred(self, *, images: int, seconds: float) -> None:
+        """Counts one batch."""
+        self._batch_size.observe(images)
+        self._inference_seconds.observe(seconds)
+
+    def swapped(self) -> None:
+        """Counts one change of the model that answers for a run."""
+        self._swaps.inc()
+
+    def load_failed(self, code: str) -> None:
+        """Counts one export that could not be served; `code` is its error's."""
+        self._failures.labels(code).inc()
+
+    def _forget(self) -> None:
+        while len(self._versions) > KEPT_VERSIONS:
+            version, codes = self._versions.popitem(last=False)
+            for code in codes:
+                self._requests.remove(*version, code)

@@ -1,0 +1,189 @@
+"""The routes of predicting, and how they get into the application.
+
+`POST /v1/models/{model}:classify` is declared like any route, for OpenAPI and for whoever mounts the router alone;
+`install` also puts `ClassifyFirst` in front of routing, inside of all other middleware, where it answers the same
+requests with the same code and spares them what FastAPI does around a route.
+"""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from pydantic import BaseModel, Field
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.gateway.predict.classify import DEFAULT_TOP, MOST_TOP, Classifier
+from services.gateway.predict.predictor import Predictor
+from services.gateway.predict.store import BEST, RunExports
+
+PREFIX = "/v1/models/"
+SUFFIX = ":classify"
+PATH = f"{PREFIX}{{model}}{SUFFIX}"
+
+
+class ClassView(BaseModel):
+    """One class and how probable it is."""
+
+    label: str
+    probability: float = Field(ge=0.0, le=1.0)
+
+
+class PredictionView(BaseModel):
+    """The most probable classes of one picture, most probable first."""
+
+    classes: list[ClassView]
+
+
+class AnswerView(BaseModel):
+    """What was recognised, and which weights did."""
+
+    model: str = Field(description="the model that was asked")
+    run: str
+    step: int
+    weights: Literal["raw", "ema"]
+    decay: float | None = Field(description="of the moving average")
+    precision_at_1: float = Field(description="of these weights on the test set")
+    predictions: list[PredictionView] = Field(description="one for each picture, in order")
+
+
+class ModelView(BaseModel):
+    """What answers for a model now."""
+
+    model: str
+    run: str
+    name: str | None
+    step: int
+    weights: Literal["raw", "ema"]
+    decay: float | None
+    precision_at_1: float
+    classes: list[str] = Field(description="in the order of their labels")
+    input_shape: tuple[int, int, int] = Field(description="height, width, channels")
+    loaded: bool = Field(description="false: the first request waits until it is loaded")
+
+
+class ModelsView(BaseModel):
+    """All that can be asked, newest run first; `best` stands before them all."""
+
+    models: list[ModelView]
+
+
+class ClassifyFirst:
+    """Answers requests to classify before they reach routing; hands on all others.
+
+    Args:
+        app: The rest of the application.
+        classifier: What answers.
+    """
+
+    def __init__(self, app: ASGIApp, *, classifier: Classifier) -> None:
+        self._app = app
+        self._classifier = classifier
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI connection."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path: str = scope["path"]
+            name = path[len(PREFIX) : -len(SUFFIX)]
+            if path.startswith(PREFIX) and path.endswith(SUFFIX) and name and "/" not in name:
+                scope["route"] = _Template
+                await self._classifier.send(name, scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class _Template:
+    """Stands for the route in `scope["route"]`, by which requests are counted."""
+
+    path = PATH
+
+
+def install(app: FastAPI, *, classifier: Classifier) -> None:
+    """Lets requests to classify skip routing. Before the application starts, after its other middleware is added."""
+    app.user_middleware.append(Middleware(ClassifyFirst, classifier=classifier))
+
+
+def router(*, predictor: Predictor, classifier: Classifier, errors: dict[int | str, dict[str, Any]]) -> APIRouter:
+    """The routes.
+
+    Args:
+        predictor: Gives out models.
+        classifier: Answers requests to classify.
+        errors: What OpenAPI says about answers that are not a success, by status.
+    """
+    routes = APIRouter(tags=["models"])
+
+    @routes.get("/v1/models", responses=errors)
+    async def list_models() -> ModelsView:
+        """Every run that has a judged and exported checkpoint, and which one answers for it now."""
+        catalog = predictor.catalog()
+        views = [_view(run.id, run, predictor) for run in catalog.runs if run.exports]
+        if catalog.best is not None:
+            views.insert(0, _view(BEST, catalog.best, predictor))
+        return ModelsView(models=views)
+
+    @routes.get("/v1/models/{model}", responses=errors)
+    async def show_model(model: str) -> ModelView:
+        """What answers now for a run's id, a run's name (its newest run), or `best`."""
+        return _view(model, predictor.catalog().resolve(model), predictor)
+
+    @routes.post(PATH, responses={**errors, 200: {"model": AnswerView}}, openapi_extra=_classify_schema())
+    async def classify(model: str, request: Request) -> Response:
+        """Recognises pictures.
+
+        `model` is a run's id, a run's name (its newest run that has a judged checkpoint), or `best` (the best judged
+        checkpoint of the newest run that has one). A picture of any size is turned as its EXIF orientation says, cut to
+        the largest centred window of the model's aspect ratio, scaled, and laid on white where it is transparent.
+        """
+        reply = await classifier.reply(model, request.scope, request.receive)
+        response = Response(reply.body, status_code=reply.status)
+        response.raw_headers = reply.headers
+        return response
+
+    return routes
+
+
+def _view(asked: str, run: RunExports, predictor: Predictor) -> ModelView:
+    loaded = predictor.loaded(run.id)
+    manifest = loaded.manifest if loaded else run.exports[0].manifest
+    return ModelView(
+        model=asked,
+        run=run.id,
+        name=run.name,
+        step=manifest.step,
+        weights=manifest.weights,
+        decay=manifest.decay,
+        precision_at_1=manifest.precision_at_1,
+        classes=list(manifest.classes),
+        input_shape=manifest.input_shape,
+        loaded=loaded is not None,
+    )
+
+
+def _classify_schema() -> dict[str, Any]:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    pixel = {"type": "integer", "minimum": 0, "maximum": 255}
+    nested: dict[str, Any] = {"type": "array", "items": {"type": "array", "items": {"type": "array", "items": pixel}}}
+    encoded = {"type": "object", "required": ["b64"], "properties": {"b64": {"type": "string", "format": "byte"}}}
+    instances = {"type": "array", "minItems": 1, "items": {"anyOf": [nested, encoded]}}
+    body = {"type": "object", "required": ["instances"], "properties": {"instances": instances}}
+    kinds = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {**dict.fromkeys(kinds, binary), "application/json": {"schema": body}},
+        },
+        "parameters": [
+            {
+                "name": "top",
+                "in": "query",
+                "description": "how many classes of each picture",
+                "schema": {"type": "integer", "minimum": 1, "maximum": MOST_TOP, "default": DEFAULT_TOP},
+            },
+            {
+                "name": "shape",
+                "in": "query",
+                "description": "of an application/octet-stream body: height,width,3 or n,height,width,3",
+                "schema": {"type": "string"},
+            },
+        ],
+    }

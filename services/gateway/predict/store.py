@@ -1,0 +1,174 @@
+"""What can be served: the exports on the volume, and what the names of models mean.
+
+Reads `runs/<run>/spec.json` (for the run's name) and `runs/<run>/exports/<step>/manifest.json`; writes nothing. An
+export is committed whole and never changes, so a run is looked at again only when its folder of exports lists other
+names or has another time of change; a quiet volume of a thousand runs costs a few milliseconds a scan.
+
+The name of a model is, in this order:
+
+1. `best`: the newest run that has an export. Newest is the greatest run id, which begins with the time of its making.
+2. a run's id.
+3. a run's name: the newest run of that name that has an export.
+
+Of a run the better export is the one of higher precision at 1 (of the weights it was made of); of equals, the later.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.checkpoints import read_spec
+from shared.errors import CorruptRecordError, NotFoundError, TandemError, UnavailableError, VolumeError
+from shared.layout import MANIFEST, RunFolder, Volume, listed_steps
+from shared.records import ExportManifest, read_record
+
+BEST = "best"
+_HINT = "GET /v1/models lists what can be asked"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Export:
+    """One committed export. Its files have not been checked yet."""
+
+    folder: Path
+    manifest: ExportManifest
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The run and the step: unique on a volume."""
+        return self.manifest.run, self.manifest.step
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """Greater is better."""
+        return self.manifest.precision_at_1, self.manifest.step
+
+
+@dataclass(frozen=True)
+class RunExports:
+    """The exports of one run, best first."""
+
+    id: str
+    name: str | None
+    exports: tuple[Export, ...] = ()
+
+
+class Catalog:
+    """All runs and their exports at one moment; never changes.
+
+    Args:
+        runs: Newest first.
+    """
+
+    def __init__(self, runs: tuple[RunExports, ...] = ()) -> None:
+        self.runs = runs
+        self._by_name: dict[str, RunExports] = {}
+        for run in sorted(runs, key=lambda run: not run.exports):  # stable: newest with exports, then newest without
+            if run.name is not None:
+                self._by_name.setdefault(run.name, run)
+        self._by_name |= {run.id: run for run in runs}
+        self._by_name.pop(BEST, None)
+        self.best = next((run for run in runs if run.exports), None)
+        if self.best is not None:
+            self._by_name[BEST] = self.best
+
+    def run(self, run_id: str) -> RunExports | None:
+        """The run of this id."""
+        found = self._by_name.get(run_id)
+        return found if found is not None and found.id == run_id else None
+
+    def resolve(self, model: str) -> RunExports:
+        """The run that `model` means; it has an export.
+
+        Raises:
+            NotFoundError: There is no such run.
+            UnavailableError: None of its checkpoints was judged and exported yet.
+        """
+        found = self._by_name.get(model)
+        if found is not None and found.exports:
+            return found
+        if model == BEST:
+            raise UnavailableError("no checkpoint has been judged yet", where="model best", hint=_WAIT)
+        if found is None:
+            shown = model if len(model) <= 80 else f"{model[:80]}…"
+            raise NotFoundError(f"there is no run of that id or name, nor is it {BEST!r}", where=shown, hint=_HINT)
+        raise UnavailableError("none of its checkpoints has been judged yet", where=f"run {found.id}", hint=_WAIT)
+
+
+_WAIT = "Ask again once the evaluator has judged a checkpoint"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    listing: tuple[object, ...]
+    run: RunExports
+
+
+class ExportStore:
+    """Finds exports. One thread scans.
+
+    Args:
+        volume: The volume.
+        on_problem: Called with each error that makes an export or a name unusable, once for each time it is seen anew.
+    """
+
+    def __init__(self, volume: Volume, *, on_problem: Callable[[TandemError], None] = lambda _: None) -> None:
+        self._volume = volume
+        self._on_problem = on_problem
+        self._seen: dict[str, _Seen] = {}
+
+    def scan(self) -> Catalog:
+        """Everything that is on the volume now."""
+        runs = [self._look(folder) for folder in self._volume.run_folders()]
+        self._seen = {run.id: self._seen[run.id] for run in runs}
+        return Catalog(tuple(reversed(runs)))
+
+    def _look(self, folder: RunFolder) -> RunExports:
+        steps = listed_steps(folder.exports)
+        listing = (*steps, _changed(folder.exports))
+        seen = self._seen.get(folder.id)
+        if seen is not None and seen.listing == listing:
+            return seen.run
+        exports = [export for step in steps if (export := self._export(folder, step)) is not None]
+        exports.sort(key=lambda export: export.rank, reverse=True)
+        name = seen.run.name if seen is not None else self._name(folder)
+        run = RunExports(id=folder.id, name=name, exports=tuple(exports))
+        self._seen[folder.id] = _Seen(listing=listing, run=run)
+        return run
+
+    def _name(self, folder: RunFolder) -> str | None:
+        try:
+            return read_spec(folder).name
+        except (NotFoundError, VolumeError, OSError) as error:
+            self._problem(error, folder.spec)
+            return None
+
+    def _export(self, folder: RunFolder, step: int) -> Export | None:
+        path = folder.export(step) / MANIFEST
+        try:
+            manifest = read_record(path, ExportManifest)
+            if (manifest.run, manifest.step) != (folder.id, step):
+                raise CorruptRecordError(f"speaks of step {manifest.step} of run {manifest.run}", where=str(path))
+            if not math.isfinite(manifest.precision_at_1):
+                raise CorruptRecordError("has a precision that is no number", where=str(path))
+        except (VolumeError, OSError) as error:
+            self._problem(error, path)
+            return None
+        return Export(folder=folder.export(step), manifest=manifest)
+
+    def _problem(self, error: TandemError | OSError, path: Path) -> None:
+        if isinstance(error, OSError):
+            error = CorruptRecordError(f"cannot be read: {error.strerror}", where=str(path))
+        log.error("%s", error)
+        self._on_problem(error)
+
+
+def _changed(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None

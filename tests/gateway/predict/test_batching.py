@@ -1,0 +1,245 @@
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from prometheus_client import CollectorRegistry
+
+from services.gateway.predict.batching import Batcher, softmax
+from services.gateway.predict.errors import DeadlineError, InferenceError, NotFiniteError, OverloadedError
+from services.gateway.predict.metrics import PredictMetrics
+from services.gateway.predict.models import LoadedModel
+from shared.errors import UnavailableError
+from shared.records import ExportManifest
+
+FAR = 60.0
+
+
+def model(infer: Callable[[Any], Any], *, step: int = 1) -> LoadedModel:
+    manifest = ExportManifest(
+        run="a",
+        step=step,
+        weights="ema",
+        decay=0.9,
+        files={},
+        input_shape=(1, 1, 3),
+        classes=("x", "y"),
+        precision_at_1=0.5,
+        greatest_difference=0.0,
+        time=0.0,
+    )
+    return LoadedModel(manifest=manifest, infer=infer)
+
+
+def picture(value: int, count: int = 1) -> np.ndarray:
+    return np.full((count, 1, 1, 3), value, np.uint8)
+
+
+class Gate:
+    """A model that tells when it has begun and goes on when it is let."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.let = threading.Semaphore(0)
+        self.batches: list[list[int]] = []
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        self.batches.append(images[:, 0, 0, 0].tolist())
+        self.begun.release()
+        assert self.let.acquire(timeout=10)
+        return np.stack([images[:, 0, 0, 0], np.zeros(len(images))], axis=1).astype(np.float32)
+
+
+def run(story: Callable[[Batcher], Any], *, max_batch: int = 8, max_waiting: int = 8) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    batcher = Batcher(
+        clock=time.monotonic, metrics=PredictMetrics(registry), max_batch=max_batch, max_waiting=max_waiting
+    )
+    batcher.start()
+
+    async def whole() -> None:
+        await asyncio.wait_for(story(batcher), 20)
+
+    try:
+        asyncio.run(whole())
+    finally:
+        batcher.stop()
+    return registry
+
+
+def later(seconds: float = FAR) -> float:
+    return time.monotonic() + seconds
+
+
+async def begun(gate: Gate) -> None:
+    assert await asyncio.to_thread(gate.begun.acquire, timeout=10)
+
+
+def test_single_picture_is_taken_at_once_and_those_that_wait_meanwhile_are_taken_together() -> None:
+    gate = Gate()
+    one = model(gate.infer)
+
+    async def story(batcher: Batcher) -> None:
+        works = [batcher.submit(one, picture(1), deadline=later())]
+        await begun(gate)
+        works += [batcher.submit(one, picture(value), deadline=later()) for value in (2, 3, 4)]
+        gate.let.release(2)
+        results = await asyncio.gather(*(work.future for work in works))
+        for value, result in zip((1, 2, 3, 4), results, strict=True):
+            np.testing.assert_allclose(result, softmax(np.array([[value, 0.0]], np.float32)))
+
+    registry = run(story)
+    assert gate.batches == [[1], [2, 3, 4]]
+    assert registry.get_sample_value("tandem_predict_batch_size_count") == 2
+    assert registry.get_sample_value("tandem_predict_batch_size_sum") == 4
+
+
+def test_batch_never_mixes_two_models_and_keeps_the_order_of_the_rest() -> None:
+    gate, other = Gate(), Gate()
+    one, two = model(gate.infer), model(other.infer, step=2)
+
+    async def story(batcher: Batcher) -> None:
+        works = [batcher.submit(one, picture(1), deadline=later())]
+        await begun(gate)
+        for which, value in ((two, 2), (one, 3), (two, 4), (one, 5)):
+            works.append(batcher.submit(which, picture(value), deadline=later()))
+        gate.let.release(10)
+        other.let.release(10)
+        await asyncio.gather(*(work.future for work in works))
+
+    run(story)
+    assert gate.batches == [[1], [3, 5]]
+    assert other.batches == [[2, 4]]
+
+
+def test_batch_is_never_larger_than_allowed() -> None:
+    gate = Gate()
+    one = model(gate.infer)
+
+    async def story(batcher: Batcher) -> None:
+        works = [batcher.submit(one, picture(0), deadline=later())]
+        await begun(gate)
+        works += [batcher.submit(one, picture(value, count=2), deadline=later()) for value in (1, 2, 3)]
+        gate.let.release(10)
+        await asyncio.gather(*(work.future for work in works))
+
+    run(story, max_batch=5)
+    assert gate.batches == [[0], [1, 1, 2, 2], [3, 3]]
+
+
+def test_more_than_may_wait_is_refused_and_abandoned_requests_make_room() -> None:
+    gate = Gate()
+    one = model(gate.infer)
+
+    async def story(batcher: Batcher) -> None:
+        first = batcher.submit(one, picture(1), deadline=later())
+        await begun(gate)
+        waiting = [batcher.submit(one, picture(2), deadline=later()) for _ in range(3)]
+        with pytest.raises(OverloadedError):
+            batcher.submit(one, picture(3), deadline=later())
+        waiting[1].future.cancel()
+        last = batcher.submit(one, picture(4), deadline=later())
+        gate.let.release(10)
+        await asyncio.gather(first.future, waiting[0].future, waiting[2].future, last.future)
+
+    run(story, max_waiting=3)
+    assert gate.batches == [[1], [2, 2, 4]]
+
+
+def test_request_whose_deadline_has_passed_is_answered_so_and_costs_no_inference() -> None:
+    gate = Gate()
+    one = model(gate.infer)
+
+    async def story(batcher: Batcher) -> None:
+        first = batcher.submit(one, picture(1), deadline=later())
+        await begun(gate)
+        late = batcher.submit(one, picture(2), deadline=later(-1))
+        good = batcher.submit(one, picture(3), deadline=later())
+        gate.let.release(10)
+        await asyncio.gather(first.future, good.future)
+        with pytest.raises(DeadlineError):
+            await late.future
+
+    run(story)
+    assert gate.batches == [[1], [3]]
+
+
+def test_only_the_picture_that_gave_nan_is_refused() -> None:
+    gate = threading.Event()
+
+    def infer(images: np.ndarray) -> np.ndarray:
+        assert gate.wait(10)
+        logits = np.zeros((len(images), 2), np.float32)
+        logits[images[:, 0, 0, 0] == 2, 1] = np.nan
+        logits[images[:, 0, 0, 0] == 3, 0] = np.inf
+        return logits
+
+    one = model(infer)
+
+    async def story(batcher: Batcher) -> None:
+        works = [batcher.submit(one, picture(value), deadline=later()) for value in (0, 1, 2, 3, 4)]
+        gate.set()
+        results = await asyncio.gather(*(work.future for work in works), return_exceptions=True)
+        assert [isinstance(result, NotFiniteError) for result in results] == [False, False, True, True, False]
+
+    run(story)
+
+
+def test_model_that_raises_fails_its_batch_and_not_the_next() -> None:
+    def infer(images: np.ndarray) -> np.ndarray:
+        if images[0, 0, 0, 0] == 1:
+            raise RuntimeError("out of memory")
+        return np.zeros((len(images), 2), np.float32)
+
+    one = model(infer)
+
+    async def story(batcher: Batcher) -> None:
+        with pytest.raises(InferenceError, match="out of memory"):
+            await batcher.submit(one, picture(1), deadline=later()).future
+        assert (await batcher.submit(one, picture(2), deadline=later()).future).shape == (1, 2)
+
+    run(story)
+
+
+def test_stopping_answers_what_waits_and_refuses_what_comes() -> None:
+    gate = Gate()
+    one = model(gate.infer)
+
+    async def story(batcher: Batcher) -> None:
+        works = [batcher.submit(one, picture(value), deadline=later()) for value in (1, 2)]
+        await begun(gate)
+        gate.let.release(10)
+        await asyncio.to_thread(batcher.stop)
+        with pytest.raises(UnavailableError):
+            batcher.submit(one, picture(3), deadline=later())
+        await asyncio.gather(*(work.future for work in works))
+
+    run(story)
+
+
+logits = arrays.arrays(
+    np.float32,
+    arrays.array_shapes(min_dims=2, max_dims=2, max_side=6),
+    elements=st.floats(-(2.0**100), 2.0**100, width=32),
+)
+
+
+@given(logits)
+def test_probabilities_are_finite_and_sum_to_one(values: np.ndarray) -> None:
+    probabilities = softmax(values)
+    assert np.isfinite(probabilities).all()
+    assert (probabilities >= 0).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_row_with_a_number_that_is_none_is_nan_throughout(bad: float) -> None:
+    probabilities = softmax(np.array([[1.0, bad], [1.0, 2.0]], np.float32))
+    assert np.isnan(probabilities[0]).all()
+    assert np.isfinite(probabilities[1]).all()
