@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
+from services.gateway.predict import errors as predict
 from shared import errors
 
 STATUSES: dict[type[errors.TandemError], int] = {
@@ -33,6 +34,7 @@ STATUSES: dict[type[errors.TandemError], int] = {
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.UnavailableError: 503,
+    **predict.STATUSES,
 }
 RETRY_SECONDS = 2
 CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "bad_media_type"}

@@ -14,24 +14,24 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from urllib.parse import parse_qs
 
 import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from services.gateway.errors import RETRY_SECONDS, status_of
 from services.gateway.predict import bodies
 from services.gateway.predict.batching import Batcher, Probabilities, Work
 from services.gateway.predict.bodies import BodyReader
 from services.gateway.predict.errors import (
-    RETRY_SECONDS,
     BodyTimeoutError,
     BodyTooLargeError,
     DeadlineError,
     InstancesError,
     MediaTypeError,
     OverloadedError,
-    status_of,
 )
 from services.gateway.predict.images import decode_image, inspect_image
 from services.gateway.predict.metrics import PredictMetrics
@@ -317,8 +317,8 @@ def _refusal(error: TandemError) -> Reply:
     status = status_of(error)
     body = json.dumps({"error": error.as_json()}).encode()
     headers = _content(body)
-    if status in RETRY_SECONDS:
-        headers.append((b"retry-after", str(RETRY_SECONDS[status]).encode()))
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        headers.append((b"retry-after", str(RETRY_SECONDS).encode()))
     if isinstance(error, BodyTooLargeError | BodyTimeoutError):
         headers.append((b"connection", b"close"))  # the rest of the body is not read
     return Reply(status, headers, body)

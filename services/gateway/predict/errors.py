@@ -25,7 +25,6 @@ from collections.abc import Mapping
 from shared.errors import (
     ImageError,
     InputError,
-    NotFoundError,
     TandemError,
     UnavailableError,
     VolumeError,
@@ -116,25 +115,18 @@ class CorruptExportError(VolumeError):
     code = "corrupt_export"
 
 
+# Joined with the gateway's own table in `services.gateway.errors`.
 STATUSES: Mapping[type[TandemError], int] = {
     ImageFormatError: 415,
     ImageTooLargeError: 413,
+    ImageTruncatedError: 422,
+    ImageCorruptError: 422,
+    ImageAnimatedError: 422,
+    InstancesError: 422,
     BodyTooLargeError: 413,
     BodyTimeoutError: 408,
     MediaTypeError: 415,
-    ImageError: 422,
-    InstancesError: 422,
-    InputError: 400,
-    NotFoundError: 404,
     OverloadedError: 429,
     DeadlineError: 504,
-    UnavailableError: 503,
-    TandemError: 500,
+    InferenceError: 500,
 }
-
-RETRY_SECONDS: Mapping[int, int] = {429: 1, 503: 5}
-
-
-def status_of(error: TandemError) -> int:
-    """The HTTP status of `error`: that of the nearest class in the table."""
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)

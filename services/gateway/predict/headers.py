@@ -76,7 +76,8 @@ def _png(data: bytes) -> Header:
     if data[8:16] != b"\x00\x00\x00\rIHDR":
         raise ImageCorruptError("does not begin with IHDR")
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    view, at, kept = memoryview(data), len(PNG_SIGNATURE), [PNG_SIGNATURE]
+    view, at = memoryview(data), len(PNG_SIGNATURE)
+    kept: list[bytes | memoryview] = [PNG_SIGNATURE]
     dropped = pixels = False
     for _ in range(MOST_CHUNKS):
         kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")

@@ -12,6 +12,7 @@ or pixels, too long a side, truncated ones, animated ones. What is taken is made
 
 import contextlib
 import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,11 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _LYING = frozenset({5, 6, 7, 8})
-_DECODERS = {"png": PngImageFile, "jpeg": JpegImageFile, "webp": WebPImageFile}
+_DECODERS: Mapping[str, Callable[[io.BytesIO], Image.Image]] = {
+    "png": PngImageFile,
+    "jpeg": JpegImageFile,
+    "webp": WebPImageFile,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.gateway.errors import documented
 from services.gateway.predict.classify import DEFAULT_TOP, MOST_TOP, Classifier
 from services.gateway.predict.predictor import Predictor
 from services.gateway.predict.store import BEST, RunExports
@@ -102,17 +103,16 @@ def install(app: FastAPI, *, classifier: Classifier) -> None:
     app.user_middleware.append(Middleware(ClassifyFirst, classifier=classifier))
 
 
-def router(*, predictor: Predictor, classifier: Classifier, errors: dict[int | str, dict[str, Any]]) -> APIRouter:
+def router(*, predictor: Predictor, classifier: Classifier) -> APIRouter:
     """The routes.
 
     Args:
         predictor: Gives out models.
         classifier: Answers requests to classify.
-        errors: What OpenAPI says about answers that are not a success, by status.
     """
     routes = APIRouter(tags=["models"])
 
-    @routes.get("/v1/models", responses=errors)
+    @routes.get("/v1/models", responses=documented())
     async def list_models() -> ModelsView:
         """Every run that has a judged and exported checkpoint, and which one answers for it now."""
         catalog = predictor.catalog()
@@ -121,12 +121,17 @@ def router(*, predictor: Predictor, classifier: Classifier, errors: dict[int | s
             views.insert(0, _view(BEST, catalog.best, predictor))
         return ModelsView(models=views)
 
-    @routes.get("/v1/models/{model}", responses=errors)
+    @routes.get("/v1/models/{model}", responses=documented(404, 503))
     async def show_model(model: str) -> ModelView:
         """What answers now for a run's id, a run's name (its newest run), or `best`."""
         return _view(model, predictor.catalog().resolve(model), predictor)
 
-    @routes.post(PATH, responses={**errors, 200: {"model": AnswerView}}, openapi_extra=_classify_schema())
+    @routes.post(
+        PATH,
+        response_model=AnswerView,
+        responses=documented(404, 408, 415, 429, 503, 504),
+        openapi_extra=_classify_schema(),
+    )
     async def classify(model: str, request: Request) -> Response:
         """Recognises pictures.
 

@@ -272,7 +272,8 @@ def test_full_queue_answers_429_with_the_time_to_come_back(models, make_serving)
         waiting = [asyncio.ensure_future(serving.ask(png())) for _ in range(2)]
         await asyncio.sleep(0.01)
         reply = await serving.ask(png())
-        assert (reply.status, dict(reply.headers)[b"retry-after"]) == (429, b"1")
+        assert reply.status == 429
+        assert dict(reply.headers)[b"retry-after"].isdigit()
         serving.batcher.start()
         assert [reply.status for reply in await asyncio.gather(*waiting)] == [200, 200]
 

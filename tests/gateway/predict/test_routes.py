@@ -1,14 +1,14 @@
-import asyncio
 import io
 import json
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from PIL import Image
+from prometheus_client import CollectorRegistry
 
+from services.gateway.app import create_app
+from services.gateway.parts import Parts
 from services.gateway.predict import routes
 
 OLD, NEW = "20260101-000000-a-0001", "20260102-000000-b-0002"
@@ -20,35 +20,24 @@ def png() -> bytes:
     return buffer.getvalue()
 
 
-class Site:
-    """An application with the routes of predicting, with or without the way around routing."""
-
-    def __init__(self, serving: Any, *, installed: bool) -> None:
-        self.app = FastAPI()
-        self.app.include_router(
-            routes.router(predictor=serving.predictor, classifier=serving.classifier, errors={404: {}})
-        )
-        if installed:
-            routes.install(self.app, classifier=serving.classifier)
-
-    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async def whole() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(whole())
-
-
 @pytest.fixture(params=[True, False], ids=["around routing", "through routing"])
-def site(request: pytest.FixtureRequest, models, make_serving) -> Site:
+def site(request: pytest.FixtureRequest, models, make_serving, client_of) -> Any:
+    """A client of the gateway's application, with and without the way around routing."""
     models.add_run(OLD, name="flowers")
     models.export(OLD, 3, precision=0.5)
     models.export(NEW, 5, precision=0.25)
-    return Site(make_serving(), installed=request.param)
+    serving = make_serving()
+    predict = routes.router(predictor=serving.predictor, classifier=serving.classifier)
+    parts = Parts(checks={}, predictor=serving.predictor)
+    app = create_app(parts, registry=CollectorRegistry(), routers=[predict])
+    if request.param:
+        routes.install(app, classifier=serving.classifier)
+    client = client_of(app)
+    client.app = app
+    return client
 
 
-def test_picture_is_classified(site: Site) -> None:
+def test_picture_is_classified(site) -> None:
     answer = site.request(
         "POST", "/v1/models/best:classify?top=2", content=png(), headers={"content-type": "image/png"}
     )
@@ -59,20 +48,20 @@ def test_picture_is_classified(site: Site) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_errors_have_the_one_shape(site: Site) -> None:
+def test_errors_have_the_one_shape(site) -> None:
     answer = site.request("POST", "/v1/models/nobody:classify", content=png(), headers={"content-type": "image/png"})
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "not_found"
 
 
-def test_other_methods_and_paths_are_left_to_routing(site: Site) -> None:
-    assert site.request("GET", "/v1/models/best:nothing").status_code != 200
+def test_other_methods_and_paths_are_left_to_routing(site) -> None:
+    assert site.request("GET", "/v1/models/best:nothing").status_code == 404
     assert site.request("PUT", "/v1/models/best:classify").status_code == 405
     assert site.request("POST", "/v1/models/a/b:classify").status_code == 404
-    assert site.request("POST", "/v1/models/:classify").status_code == 404
+    assert site.request("POST", "/v1/models/:classify").status_code == 405
 
 
-def test_models_are_listed_best_first_with_what_answers_now(site: Site) -> None:
+def test_models_are_listed_best_first_with_what_answers_now(site) -> None:
     models = site.request("GET", "/v1/models").json()["models"]
     assert [(model["model"], model["run"], model["step"], model["loaded"]) for model in models] == [
         ("best", NEW, 5, True),
@@ -81,7 +70,7 @@ def test_models_are_listed_best_first_with_what_answers_now(site: Site) -> None:
     ]
 
 
-def test_model_is_shown_by_the_name_of_its_run(site: Site) -> None:
+def test_model_is_shown_by_the_name_of_its_run(site) -> None:
     model = site.request("GET", "/v1/models/flowers").json()
     assert model == {
         "model": "flowers",
@@ -97,7 +86,7 @@ def test_model_is_shown_by_the_name_of_its_run(site: Site) -> None:
     }
 
 
-def test_openapi_describes_classifying(site: Site) -> None:
+def test_openapi_describes_classifying(site) -> None:
     operation = site.app.openapi()["paths"][routes.PATH]["post"]
     assert set(operation["requestBody"]["content"]) == {
         "image/png",
@@ -110,7 +99,22 @@ def test_openapi_describes_classifying(site: Site) -> None:
     assert "200" in operation["responses"]
 
 
-def test_answer_is_what_openapi_says(site: Site) -> None:
+def test_answer_is_what_openapi_says(site) -> None:
     answer = site.request("POST", "/v1/models/best:classify", content=png(), headers={"content-type": "image/png"})
     view = routes.AnswerView.model_validate_json(answer.content)
     assert json.loads(view.model_dump_json()) == answer.json()
+
+
+def test_readiness_is_that_a_judged_model_is_loaded(site) -> None:
+    assert site.get("/readyz").status_code == 200
+
+
+def test_requests_are_counted_by_the_template_of_their_route(site) -> None:
+    site.post("/v1/models/best:classify", content=png(), headers={"content-type": "image/png"})
+    line = 'tandem_gateway_requests_total{code="200",method="POST",route="/v1/models/{model}:classify"} 1.0'
+    assert line in site.get("/metrics").text
+
+
+def test_body_over_the_limit_is_refused_in_the_one_shape(site) -> None:
+    answer = site.post("/v1/models/best:classify", content=bytes(17 * 2**20), headers={"content-type": "image/png"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
