@@ -1,0 +1,204 @@
+"""`python -m services.evaluator --volume V`: judges what trainers commit. Everything is wired here.
+
+Exit codes: 0 after a stop, or after `--once` when nothing is left; 1 when `--once` left something; 2 for bad settings,
+a volume that cannot be written to, or a visible GPU.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from services.evaluator.assessor import Assessor
+from services.evaluator.claims import Claims
+from services.evaluator.devices import hide_gpus, refuse_gpus
+from services.evaluator.events import EventLog
+from services.evaluator.ledger import Ledger
+from services.evaluator.loop import EvaluationLoop
+from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.policy import Policy
+from services.evaluator.presence import Presence, take_name
+from services.evaluator.pulse import Pulse
+from services.evaluator.retries import Retries, Suspicions
+from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.verdicts import Clerk
+from services.evaluator.watch import watch_volume
+from shared import atomic, logs
+from shared.errors import NotWritableError, SettingsError, TandemError, VolumeError
+from shared.layout import RunFolder, Volume
+from shared.lifecycle import StopEvent
+from shared.observe import add_build_info, serve_metrics
+from shared.records import CheckpointManifest
+from shared.settings import load_settings
+
+_LOG = logging.getLogger("tandem.evaluator")
+
+STATUS_SECONDS = 2.0
+# Work that does not look at the stop event (a conversion, an import) is left in the middle after so many seconds.
+GRACE_SECONDS = 3.5
+
+
+def main(arguments: Sequence[str] | None = None, *, gpus: Callable[[], Sequence[str]] | None = None) -> int:
+    """Runs the evaluator; returns the exit code.
+
+    Args:
+        arguments: Of the command line; those of the process if None.
+        gpus: Names the GPUs that can be seen; TensorFlow is asked if None.
+    """
+    flags = _flags(arguments)
+    try:
+        settings = load_settings(
+            EvaluatorSettings, volume=flags.volume, evaluator_name=flags.name, evaluator_policy=flags.policy
+        )
+        logs.configure(service="evaluator", level=settings.log_level)
+        logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+        stop = StopEvent()
+        stop.install()
+        return _evaluate(settings, stop, once=flags.once, gpus=gpus)
+    except (SettingsError, NotWritableError) as error:
+        sys.stderr.write(f"evaluator: {error}\n")
+        return 2
+    except TandemError as error:
+        sys.stderr.write(f"evaluator: {error}\n")
+        return 1
+
+
+def _evaluate(
+    settings: EvaluatorSettings, stop: StopEvent, *, once: bool, gpus: Callable[[], Sequence[str]] | None
+) -> int:
+    volume = Volume(settings.volume)
+    atomic.probe_writable(volume.root)
+    name = take_name(volume, settings.evaluator_name)
+    claims = Claims(owner=name, clock=time.monotonic, wall=time.time, expiry=settings.evaluator_lease_seconds)
+    with _leaving_in_time(stop, claims.release_all):
+        os.nice(settings.evaluator_nice)
+        hide_gpus(os.environ, threads=settings.evaluator_threads)
+        # Imported only now: TensorFlow reads the environment when it is imported.
+        import onnxruntime  # noqa: PLC0415
+        import tensorflow  # noqa: PLC0415
+
+        from services.evaluator.export import OnnxExporter  # noqa: PLC0415
+        from services.evaluator.judge import TensorFlowJudge, Workshop, visible_gpus  # noqa: PLC0415
+
+        refuse_gpus(gpus or visible_gpus)
+        workshop = Workshop(volume=volume, cache_bytes=settings.evaluator_cache_megabytes * 2**20)
+        versions = {"tensorflow": tensorflow.__version__, "onnxruntime": onnxruntime.__version__}
+        registry = CollectorRegistry()
+        add_build_info(registry, service="evaluator", **versions)
+        metrics = EvaluatorMetrics(registry)
+        events = EventLog(wall=time.time)
+        clerk = Clerk(evaluator=name, wall=time.time)
+        presence = Presence(path=volume.evaluator(name) / "status.json", name=name, versions=versions, wall=time.time)
+        started = time.time()
+
+        def on_open(manifest: CheckpointManifest) -> None:
+            # What lay there already says nothing about how fast a commit is noticed.
+            if manifest.time >= started:
+                metrics.started(time.time() - manifest.time)
+
+        def on_problem(folder: RunFolder, error: VolumeError) -> None:
+            metrics.problem(error.code)
+            events.add(folder, error.code, str(error))
+
+        watch = watch_volume(volume, stopping=stop.is_set, sleep=stop.wait)
+        loop = EvaluationLoop(
+            ledger=Ledger(
+                volume=volume,
+                policy=Policy.parse(settings.evaluator_policy),
+                clock=time.monotonic,
+                on_problem=on_problem,
+            ),
+            watch=watch,
+            claims=claims,
+            assessor=Assessor(
+                judge=TensorFlowJudge(workshop=workshop),
+                exporter=OnnxExporter(
+                    workshop=workshop, keep=settings.evaluator_exports, threads=settings.evaluator_threads
+                ),
+                clerk=clerk,
+                events=events,
+                metrics=metrics,
+                on_open=on_open,
+            ),
+            clerk=clerk,
+            events=events,
+            metrics=metrics,
+            presence=presence,
+            retries=Retries(clock=time.monotonic),
+            suspicions=Suspicions(clock=time.monotonic, patience=settings.evaluator_patience_seconds),
+            stopping=stop.is_set,
+            wall=time.time,
+            poll_seconds=settings.evaluator_poll_seconds,
+            beat_seconds=settings.evaluator_lease_seconds / 6,
+        )
+        with (
+            _serving(settings, registry),
+            contextlib.closing(watch),
+            Pulse(presence.beat, seconds=STATUS_SECONDS, name="status"),
+        ):
+            presence.beat()
+            _LOG.info("%s judges what is committed on %s", name, volume.root)
+            if once:
+                return 0 if loop.run_once() or stop.is_set() else 1
+            loop.run()
+    return 0
+
+
+@contextlib.contextmanager
+def _serving(settings: EvaluatorSettings, registry: CollectorRegistry) -> Iterator[None]:
+    if settings.evaluator_metrics_port is None:
+        yield
+        return
+    try:
+        port, close = serve_metrics(
+            registry, host=settings.evaluator_metrics_host, port=settings.evaluator_metrics_port
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {settings.evaluator_metrics_host}: {error}", where="TANDEM_EVALUATOR_METRICS_PORT"
+        ) from error
+    _LOG.info("metrics: http://%s:%d/metrics", settings.evaluator_metrics_host, port)
+    try:
+        yield
+    finally:
+        close()
+
+
+@contextlib.contextmanager
+def _leaving_in_time(stop: StopEvent, release: Callable[[], None]) -> Iterator[None]:
+    """Ends the process in good time after a stop is asked for, even in the middle of what cannot be interrupted."""
+    done = threading.Event()
+
+    def wait() -> None:
+        while not stop.wait(3600):
+            pass
+        if not done.wait(GRACE_SECONDS):
+            _LOG.info("stopped in the middle of an evaluation, which will be done again")
+            release()
+            os._exit(0)
+
+    threading.Thread(target=wait, name="leaving", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m services.evaluator", description="Judges checkpoints on the CPU.")
+    parser.add_argument("--volume", type=Path, help="the folder that all services share")
+    parser.add_argument("--name", help="this evaluator's name; by default the first free one")
+    parser.add_argument("--policy", help="newest-first, all, latest, or every:<steps>")
+    parser.add_argument("--once", action="store_true", help="judge all that is due, then exit")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Judges weights with TensorFlow: the whole test set, each example exactly once, on the CPU.
+
+The first checkpoint of a kind of run pays for building the network and preparing the pictures; both are kept, within
+bounds, so that later ones cost forward passes alone.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from services.evaluator.figures import Tally
+from services.evaluator.judging import AbandonedError, Judged, NotFiniteError
+from shared.checkpoints import Arrays
+from shared.data.catalog import open_dataset
+from shared.data.examples import Dataset, Labels
+from shared.data.statistics import ChannelStatistics, channel_statistics
+from shared.layout import Volume
+from shared.ml.models import build_model
+from shared.ml.preprocess import evaluation_view, view_shape
+from shared.ml.weights import assign_variables, named_variables
+from shared.spec import AugmentSpec, RunSpec
+
+COMPARED_EXAMPLES = 256
+
+Batches = list[tuple[Any, Labels]]
+
+
+def visible_gpus() -> Sequence[str]:
+    """The names of the GPUs that TensorFlow sees."""
+    return [device.name for device in tf.config.list_physical_devices("GPU")]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model and what it computes: `logits` maps float32 views [n, …] to float32 [n, classes], compiled once."""
+
+    model: Any
+    variables: dict[str, Any]
+    logits: Callable[[Any], Any]
+
+
+class Workshop:
+    """Networks, data sets and prepared test pictures, kept between checkpoints.
+
+    Args:
+        volume: Where data sets are looked for.
+        cache_bytes: How much memory prepared pictures may take. A test set that needs more is prepared each time.
+        networks: How many networks and how many data sets are kept.
+    """
+
+    def __init__(self, *, volume: Volume, cache_bytes: int, networks: int = 4) -> None:
+        self._volume = volume
+        self._cache_bytes = cache_bytes
+        self._limit = networks
+        self._networks: OrderedDict[str, Network] = OrderedDict()
+        self._datasets: OrderedDict[str, Dataset] = OrderedDict()
+        self._statistics: dict[str, ChannelStatistics] = {}
+        self._batches: OrderedDict[tuple[str, str, int], Batches] = OrderedDict()
+
+    def dataset(self, spec: RunSpec) -> Dataset:
+        """The run's data set.
+
+        Raises:
+            DatasetError: It cannot be used.
+        """
+        key = spec.dataset.model_dump_json()
+        if key not in self._datasets:
+            _keep(self._datasets, key, open_dataset(spec.dataset, volume=self._volume), limit=self._limit)
+        self._datasets.move_to_end(key)
+        return self._datasets[key]
+
+    def statistics(self, spec: RunSpec) -> ChannelStatistics | None:
+        """The training split's statistics, where the spec standardises by them."""
+        if spec.augment.standardize != "dataset":
+            return None
+        dataset = self.dataset(spec)
+        if dataset.fingerprint not in self._statistics:
+            self._statistics[dataset.fingerprint] = channel_statistics(dataset.train)
+        return self._statistics[dataset.fingerprint]
+
+    def network(self, spec: RunSpec) -> Network:
+        """The run's network, with whatever weights were last put into it.
+
+        Raises:
+            SpecError, DatasetError: It cannot be built.
+        """
+        dataset = self.dataset(spec)
+        view = view_shape(spec.augment, dataset.test.image_shape)
+        key = f"{spec.model.model_dump_json()} {view} {len(dataset.classes)}"
+        if key not in self._networks:
+            model = build_model(spec.model, image_shape=view, classes=len(dataset.classes), seed=spec.seed)
+            signature = [tf.TensorSpec([None, *view], tf.float32)]
+            logits = tf.function(lambda views: model(views, training=False), input_signature=signature)
+            network = Network(model=model, variables=named_variables(model), logits=logits)
+            _keep(self._networks, key, network, limit=self._limit)
+        self._networks.move_to_end(key)
+        return self._networks[key]
+
+    def batches(self, spec: RunSpec) -> Iterator[tuple[Any, Labels]]:
+        """The test set in order as the network sees it: float32 views [n, …] and int32 labels [n], the last n partial.
+
+        Raises:
+            DatasetError, SpecError: It cannot be read or cropped.
+        """
+        dataset = self.dataset(spec)
+        augment = AugmentSpec(crop=spec.augment.crop, standardize=spec.augment.standardize)
+        key = (dataset.fingerprint, augment.model_dump_json(), spec.evaluation.batch_size)
+        if key in self._batches:
+            self._batches.move_to_end(key)
+            yield from self._batches[key]
+            return
+        size = 4 * len(dataset.test) * int(np.prod(view_shape(augment, dataset.test.image_shape)))
+        kept: Batches | None = [] if size <= self._cache_bytes else None
+        for batch in self._prepared(spec, augment):
+            if kept is not None:
+                kept.append(batch)
+            yield batch
+        if kept is not None:
+            self._batches[key] = kept
+            while sum(_bytes(batches) for batches in self._batches.values()) > self._cache_bytes:
+                self._batches.popitem(last=False)
+
+    def _prepared(self, spec: RunSpec, augment: AugmentSpec) -> Iterator[tuple[Any, Labels]]:
+        test, statistics = self.dataset(spec).test, self.statistics(spec)
+        for start in range(0, len(test), spec.evaluation.batch_size):
+            stop = min(start + spec.evaluation.batch_size, len(test))
+            images, labels = test.gather(np.arange(start, stop, dtype=np.int64))
+            yield evaluation_view(images, augment, statistics), labels
+
+
+class TensorFlowJudge:
+    """Judges weights; see `judging.Judge`.
+
+    Args:
+        workshop: Keeps networks and pictures.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, *, workshop: Workshop, clock: Callable[[], float] = time.monotonic) -> None:
+        self._workshop = workshop
+        self._clock = clock
+
+    def judge(self, spec: RunSpec, weights: Arrays, *, source: str, wanted: Callable[[], bool]) -> Judged:
+        """Judges one kind of weights of one checkpoint; see `judging.Judge`."""
+        started = self._clock()
+        dataset = self._workshop.dataset(spec)
+        network = self._workshop.network(spec)
+        assign_variables(network.variables, weights, source=source)
+        tally = Tally(classes=dataset.classes, top_k=spec.evaluation.top_k)
+        first: list[Any] = []
+        for views, labels in self._workshop.batches(spec):
+            if not wanted():
+                raise AbandonedError
+            logits = network.logits(views).numpy()
+            tally.add(logits, labels)
+            if sum(map(len, first)) < COMPARED_EXAMPLES:
+                first.append(logits)
+        if tally.not_finite:
+            raise NotFiniteError(
+                f"{tally.not_finite} of {len(dataset.test)} answers are not finite numbers", where=source
+            )
+        answers = np.concatenate(first)[:COMPARED_EXAMPLES]
+        images, _ = dataset.test.gather(np.arange(len(answers), dtype=np.int64))
+        return Judged(
+            figures=tally.figures(),
+            seconds=self._clock() - started,
+            images=images,
+            logits=answers,
+            classes=tuple(dataset.classes),
+        )
+
+
+def _keep(kept: OrderedDict[str, Any], key: str, value: Any, *, limit: int) -> None:
+    kept[key] = value
+    while len(kept) > limit:
+        kept.popitem(last=False)
+
+
+def _bytes(batches: Batches) -> int:
+    return sum(4 * int(np.prod(views.shape)) for views, _ in batches)

@@ -1,0 +1,77 @@
+"""Verdicts: what is written about one kind of weights of one checkpoint, exactly once."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from services.evaluator.judging import Judged
+from shared import atomic
+from shared.errors import TandemError
+from shared.layout import RunFolder
+from shared.records import Verdict, encode_record
+
+
+def weights_and_decay(kind: str) -> tuple[Literal["raw", "ema"], float | None]:
+    """A kind of weights as records name it: `ema-0.9999` is ("ema", 0.9999)."""
+    return ("raw", None) if kind == "raw" else ("ema", float(kind.removeprefix("ema-")))
+
+
+class Clerk:
+    """Writes verdicts for one evaluator. Of several on the same weights the first stands; none is ever altered.
+
+    Args:
+        evaluator: The evaluator's name.
+        wall: Seconds since the epoch.
+    """
+
+    def __init__(self, *, evaluator: str, wall: Callable[[], float]) -> None:
+        self._evaluator = evaluator
+        self._wall = wall
+
+    def judged(self, folder: RunFolder, step: int, kind: str, judged: Judged, *, manifest_sha256: str) -> bool:
+        """Writes the figures. Returns whether this verdict stands.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        weights, decay = weights_and_decay(kind)
+        figures = judged.figures
+        verdict = Verdict(
+            run=folder.id,
+            step=step,
+            weights=weights,
+            decay=decay,
+            examples=figures.examples,
+            precision_at_1=figures.precision_at_1,
+            interval=figures.interval,
+            top_k=figures.top_k,
+            precision_at_k=figures.precision_at_k,
+            loss=figures.loss,
+            confusion=figures.confusion,
+            classes=figures.classes,
+            seconds=judged.seconds,
+            evaluator=self._evaluator,
+            manifest_sha256=manifest_sha256,
+            time=self._wall(),
+        )
+        return atomic.create_file(folder.verdict(step, kind), encode_record(verdict))
+
+    def condemned(
+        self, folder: RunFolder, step: int, kind: str, status: Literal["corrupt", "failed"], error: TandemError
+    ) -> bool:
+        """Writes that these weights could not be judged, and never will be. Returns whether this verdict stands.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        weights, decay = weights_and_decay(kind)
+        verdict = Verdict(
+            run=folder.id,
+            step=step,
+            weights=weights,
+            decay=decay,
+            status=status,
+            problem=str(error),
+            evaluator=self._evaluator,
+            time=self._wall(),
+        )
+        return atomic.create_file(folder.verdict(step, kind), encode_record(verdict))
