@@ -1,6 +1,10 @@
 """The gateway's metrics, all on the registry that is passed in. Labels take few values: no path, no free name."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections import Counter as CountOf
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.gateway.state import SETTLED, STATES, State
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -26,3 +30,37 @@ class RequestMetrics:
         known = method if method in METHODS else "other"
         self._requests.labels(method=known, route=route, code=str(status)).inc()
         self._seconds.labels(route=route).observe(seconds)
+
+
+class RunMetrics:
+    """How many steps the reconcile loop failed in, and the state of each run.
+
+    A run that has settled is shown for as long as it is among the newest `settled_shown`, so a volume with thousands of
+    runs does not make thousands of series.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, settled_shown: int = 50) -> None:
+        self._settled_shown = settled_shown
+        self._state = Gauge(
+            "tandem_run_state", "1 for the state that a run is in.", ("run", "state"), registry=registry
+        )
+        self._runs = Gauge("tandem_runs", "Runs on the volume, by state.", ("state",), registry=registry)
+        self.failures = Counter(
+            "tandem_reconcile_failures", "Steps of the reconcile loop that raised an error.", registry=registry
+        )
+        self._shown: dict[str, State] = {}
+
+    def show(self, states: dict[str, State]) -> None:
+        """Shows the states of all runs, given oldest first."""
+        settled = [run for run, state in states.items() if state in SETTLED]
+        hidden = set(settled[: -self._settled_shown])
+        shown = {run: state for run, state in states.items() if run not in hidden}
+        for run, state in self._shown.items():
+            if shown.get(run) != state:
+                self._state.remove(run, state)
+        for run, state in shown.items():
+            self._state.labels(run=run, state=state).set(1)
+        self._shown = shown
+        counts = CountOf(states.values())
+        for state in STATES:
+            self._runs.labels(state=state).set(counts[state])

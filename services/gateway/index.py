@@ -1,0 +1,207 @@
+"""What the volume says about every run, held in memory so that thousands of runs are listed in milliseconds.
+
+Nothing here is truth: files are read again when their time, size or inode has changed, and the whole can be rebuilt at
+any moment. Runs at work are looked at in each `refresh`; of the others a slice at a time, so an evaluation of a
+finished run is seen a little later. `get` always looks.
+"""
+
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.checkpoints import read_spec
+from shared.errors import NotFoundError, TandemError
+from shared.layout import WEIGHTS_KIND, RunFolder, Volume, listed_steps
+from shared.records import Desired, SeriesPoint, TrainerStatus, Verdict, read_record, read_record_or_none
+from shared.spec import RunSpec
+
+SLICE = 50
+TAIL_BYTES = 4096
+
+Stamp = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as it stands on the volume. `verdicts` lack confusion matrices and classes; they go by step, then kind."""
+
+    folder: RunFolder
+    spec: RunSpec
+    created: float
+    desired: Desired | None = None
+    status: TrainerStatus | None = None
+    last_point: SeriesPoint | None = None
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.folder.id
+
+
+@dataclass
+class _Entry:
+    """A run, or why it cannot be read, and the stamps of the files that this was read from."""
+
+    run: Run | None = None
+    problem: TandemError | None = None
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+    steps: dict[int, tuple[Stamp, tuple[Verdict, ...]]] = field(default_factory=dict)
+
+
+class Index:
+    """The runs of one volume. Safe to use from several threads.
+
+    Args:
+        volume: What to look at.
+        at_work: Whether a run may change at any moment.
+    """
+
+    def __init__(self, *, volume: Volume, at_work: Callable[[Run], bool]) -> None:
+        self._volume = volume
+        self._at_work = at_work
+        self._lock = threading.RLock()
+        self._entries: dict[str, _Entry] = {}
+        self._next = 0
+        self._loaded = False
+
+    def refresh(self) -> None:
+        """Looks for new and removed runs, at every run at work, and at a slice of the others."""
+        with self._lock:
+            found = {folder.id: folder for folder in self._volume.run_folders()}
+            for gone in self._entries.keys() - found.keys():
+                del self._entries[gone]
+            resting = []
+            for run_id, folder in found.items():
+                entry = self._entries.get(run_id)
+                if entry is None or entry.run is None or self._at_work(entry.run):
+                    self._look(folder)
+                else:
+                    resting.append(folder)
+            for position in range(min(SLICE, len(resting))):
+                self._look(resting[(self._next + position) % len(resting)])
+            self._next = (self._next + SLICE) % len(resting) if len(resting) > SLICE else 0
+            self._loaded = True
+
+    def runs(self) -> list[Run]:
+        """Every readable run, oldest first."""
+        with self._lock:
+            self._load()
+            return sorted(
+                (entry.run for entry in self._entries.values() if entry.run is not None),
+                key=lambda run: (run.created, run.id),
+            )
+
+    def problems(self) -> dict[str, TandemError]:
+        """The runs that cannot be read, and why."""
+        with self._lock:
+            self._load()
+            return {name: entry.problem for name, entry in self._entries.items() if entry.problem is not None}
+
+    def get(self, run_id: str) -> Run:
+        """One run, as it is now.
+
+        Raises:
+            InputError: `run_id` is not a run's id.
+            NotFoundError: There is no such run.
+            VolumeError: One of its records cannot be used.
+        """
+        folder = self._volume.run(run_id)
+        with self._lock:
+            if not folder.spec.exists():
+                self._entries.pop(run_id, None)
+                raise NotFoundError(f"there is no run {run_id}", where="run", hint="GET /v1/runs lists them all")
+            entry = self._look(folder)
+            if entry.run is None:
+                raise entry.problem or NotFoundError(f"run {run_id} cannot be read", where="run")
+            return entry.run
+
+    def _load(self) -> None:
+        if not self._loaded:
+            self.refresh()
+
+    def _look(self, folder: RunFolder) -> _Entry:
+        """Reads again what has changed of one run."""
+        entry = self._entries.setdefault(folder.id, _Entry())
+        try:
+            entry.run = self._read(folder, entry)
+            entry.problem = None
+        except TandemError as error:
+            entry.stamps.clear()
+            entry.run, entry.problem = None, error
+        return entry
+
+    def _read(self, folder: RunFolder, entry: _Entry) -> Run:
+        run = entry.run or Run(folder=folder, spec=read_spec(folder), created=created(folder))
+        if _changed(entry, folder.desired):
+            run = replace(run, desired=read_record_or_none(folder.desired, Desired))
+        if _changed(entry, folder.status):
+            run = replace(run, status=read_record_or_none(folder.status, TrainerStatus))
+        if _changed(entry, folder.series):
+            run = replace(run, last_point=last_point(folder.series))
+        verdicts = tuple(self._verdicts(folder, entry))
+        return run if verdicts == run.verdicts else replace(run, verdicts=verdicts)
+
+    def _verdicts(self, folder: RunFolder, entry: _Entry) -> Iterator[Verdict]:
+        if _changed(entry, folder.evaluations):
+            known = entry.steps
+            entry.steps = {step: known.get(step, (None, ())) for step in listed_steps(folder.evaluations)}
+        for step, (stamp, verdicts) in entry.steps.items():
+            path = folder.evaluations / str(step)
+            now = _stamp(path)
+            if now != stamp:
+                entry.steps[step] = (now, tuple(_judged(path)))
+            yield from entry.steps[step][1] if now != stamp else verdicts
+
+
+def _changed(entry: _Entry, path: Path) -> bool:
+    now = _stamp(path)
+    if path.name in entry.stamps and entry.stamps[path.name] == now:
+        return False
+    entry.stamps[path.name] = now
+    return True
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            # Two files may be put into a folder within one tick of its time; their number tells them apart.
+            return found.st_mtime_ns, sum(1 for _ in path.iterdir()), found.st_ino
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _judged(folder: Path) -> Iterator[Verdict]:
+    for path in sorted(folder.glob("*.json")):
+        if WEIGHTS_KIND.fullmatch(path.stem):
+            yield read_record(path, Verdict).model_copy(update={"confusion": (), "classes": ()})
+
+
+def created(folder: RunFolder) -> float:
+    """When a run was made, in seconds since the epoch: from its id, or else from its spec's file."""
+    try:
+        return datetime.strptime(folder.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return folder.spec.stat().st_mtime
+
+
+def last_point(path: Path) -> SeriesPoint | None:
+    """The last whole line of a series, read from the file's end."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_BYTES))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            return SeriesPoint.model_validate_json(line)
+        except ValueError:
+            continue
+    return None

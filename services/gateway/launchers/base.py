@@ -1,0 +1,51 @@
+"""The protocol of launchers. A slot is a place where one trainer can run; which run it trains stands on the volume."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a launcher sees of a slot now.
+
+    Attributes:
+        alive: A trainer is there, by whomever it was started.
+        pid: Its process id, where that is known.
+        exit_code: How the last trainer ended, where that is known; negative: by that signal.
+        retired: No trainer is to be started here any more; one of an earlier configuration still works.
+    """
+
+    alive: bool
+    pid: int | None = None
+    exit_code: int | None = None
+    retired: bool = False
+
+
+class Launcher(Protocol):
+    """Starts and stops trainers in slots. Called from one thread at a time; no call waits for a trainer."""
+
+    def slots(self) -> Sequence[str]:
+        """The names of all slots, those first that are to be used first."""
+        ...
+
+    def start(self, slot: str) -> int | None:
+        """Starts a trainer in `slot`, which reads its assignment there. Returns its process id, where there is one.
+
+        Raises:
+            ConflictError: There is one already.
+            OSError: It could not be started.
+        """
+        ...
+
+    def stop(self, slot: str, grace: float) -> None:
+        """Asks the trainer to release its slot. If it has not ended `grace` seconds later, `observe` kills it."""
+        ...
+
+    def kill(self, slot: str) -> None:
+        """Ends the trainer now."""
+        ...
+
+    def observe(self, slot: str) -> Observation:
+        """What is there now."""
+        ...

@@ -1,0 +1,343 @@
+"""The reconcile loop: moves what is towards what is desired, one small step at a time.
+
+Each step can be cut short by SIGKILL anywhere; the next gateway's first step goes on from what lies on the volume:
+
+1. `runs/<run>/` appears whole (spec, desired): from then on the run is queued.
+2. `slots/<slot>/assignment.json` names the run and a new fencing number; the run's journal says so (`assigned`).
+3. The launcher starts a trainer; the journal says so (`spawned`). Cut before the start, the slot is found assigned and
+   empty, and the trainer is started then. Cut after it, the trainer is found at work and adopted.
+4. A trainer that has ended is settled once per fencing number (`ended`).
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from services.gateway.control import RunControl, Situation
+from services.gateway.index import Index, Run
+from services.gateway.journal import DIED, History, Journal
+from services.gateway.launchers.base import Launcher
+from services.gateway.metrics import RunMetrics
+from services.gateway.slots import Slot, Slots, greatest_fence
+from services.gateway.state import failure_text
+from shared.checkpoints import CheckpointStore
+from shared.errors import ConflictError, TandemError
+from shared.layout import Volume
+from shared.lifecycle import StopEvent
+from shared.records import Assignment, TrainerStatus, write_record
+
+log = logging.getLogger(__name__)
+
+BAD_INPUT_EXIT = 2
+HOPELESS = frozenset(
+    {"bad_input", "bad_spec", "bad_settings", "dataset_corrupt", "unknown_schema", "no_good_checkpoint", "diverged"}
+)
+
+
+class Reconciler:
+    """Holds all the gateway does on its own. `step` is called again and again, by one thread.
+
+    Args:
+        volume: Where slots and runs lie.
+        control: What is desired, and the state of each run.
+        index: What is known of the runs.
+        journal: Where everything that is done is written down.
+        slots: What is seen of the trainers.
+        launcher: Who starts and stops them.
+        metrics: Where states are counted.
+        clock: Monotonic seconds.
+        time: Seconds since the epoch.
+        lock: Held during each step.
+        attempts: How many trainers in a row may die without a new checkpoint before the run has failed.
+        backoff: Seconds before the first restart; doubled with each further one.
+        longest_backoff: Where the doubling ends.
+        stop_grace: Seconds that a trainer has to follow what is desired before it gets SIGTERM, and then again as many
+            before it is killed.
+    """
+
+    def __init__(
+        self,
+        *,
+        volume: Volume,
+        control: RunControl,
+        index: Index,
+        journal: Journal,
+        slots: Slots,
+        launcher: Launcher,
+        metrics: RunMetrics,
+        clock: Callable[[], float],
+        time: Callable[[], float],
+        lock: threading.RLock,
+        attempts: int,
+        backoff: float,
+        longest_backoff: float,
+        stop_grace: float,
+    ) -> None:
+        self._volume = volume
+        self._control = control
+        self._index = index
+        self._journal = journal
+        self._slots = slots
+        self._launcher = launcher
+        self._metrics = metrics
+        self._clock = clock
+        self._time = time
+        self._lock = lock
+        self._attempts = attempts
+        self._backoff = backoff
+        self._longest_backoff = longest_backoff
+        self._stop_grace = stop_grace
+        self._due: dict[str, float] = {}
+        self._overdue: dict[str, float] = {}
+        self._releasing = False
+
+    def step(self) -> None:
+        """Looks at everything once, and does what is to be done about it."""
+        with self._lock:
+            self._index.refresh()
+            for slot in self._slots.look():
+                self._settle(slot)
+                self._hurry(slot)
+            self._fill()
+            self._note_states()
+
+    def stop_slots(self, stop: Callable[[float], bool], *, poll: float) -> None:
+        """Has every trainer release its slot, and waits for that; they are killed after their grace.
+
+        Args:
+            stop: Sleeps for so many seconds; True ends the waiting.
+            poll: Seconds between two looks.
+        """
+        with self._lock:
+            self._releasing = True
+            while alive := [name for name in self._launcher.slots() if self._launcher.observe(name).alive]:
+                for name in alive:
+                    self._launcher.stop(name, self._stop_grace)
+                if stop(poll):
+                    return
+            for slot in self._slots.look():
+                self._settle(slot)
+
+    def _settle(self, slot: Slot) -> None:
+        """Writes down that a trainer was found at work, or that it has ended and how."""
+        run = self._assigned_run(slot)
+        if run is None or slot.assignment is None:
+            return
+        fence = slot.assignment.fence
+        history = self._journal.history(run.id)
+        if slot.seen.alive:
+            if history.spawned < fence:
+                self._journal.write(
+                    run.id, "adopted", "was found at work", slot=slot.name, fence=fence, pid=slot.seen.pid
+                )
+            return
+        reported = run.status is not None and run.status.fence == fence
+        if history.ended >= fence or not (history.spawned >= fence or reported):
+            return
+        self._end(run, slot.name, fence, slot.seen.exit_code)
+
+    def _end(self, run: Run, slot: str, fence: int, exit_code: int | None, trouble: str | None = None) -> None:
+        run = self._index.get(run.id)  # its last words may be newer than the last refresh
+        status = run.status if run.status is not None and run.status.fence == fence else None
+        outcome = _outcome(status, exit_code)
+        if outcome == "released" and not self._releasing and run.desired is not None and run.desired.state == "running":
+            outcome = DIED  # nobody asked it to; so a trainer that always lets go at once is not started for ever
+        reason = trouble or _end_text(status, exit_code)
+        steps = CheckpointStore(run.folder).steps()
+        self._journal.write(
+            run.id,
+            "ended",
+            reason,
+            slot=slot,
+            fence=fence,
+            exit_code=exit_code,
+            phase=None if status is None else status.phase,
+            outcome=outcome,
+            checkpoint_step=steps[-1] if steps else None,
+        )
+        if outcome == DIED:
+            self._after_death(run, status, exit_code, reason)
+
+    def _after_death(self, run: Run, status: TrainerStatus | None, exit_code: int | None, reason: str) -> None:
+        history = self._journal.history(run.id)
+        code = None if status is None or status.failure is None else status.failure.get("code")
+        if exit_code == BAD_INPUT_EXIT or code in HOPELESS:
+            self._give_up(run, history, f"{reason}; another trainer would meet the same")
+        elif history.deaths >= self._attempts:
+            self._give_up(run, history, f"{reason}; {history.deaths} trainers in a row made no new checkpoint")
+        else:
+            delay = min(self._longest_backoff, self._backoff * 2 ** (history.deaths - 1))
+            self._due[run.id] = self._clock() + delay
+            log.warning("run %s: %s; the next trainer follows in %.0f s", run.id, reason, delay)
+
+    def _give_up(self, run: Run, history: History, reason: str) -> None:
+        self._due.pop(run.id, None)
+        self._journal.write(run.id, "gave_up", reason, restarts=history.deaths)
+        log.error("run %s has failed: %s", run.id, reason)
+
+    def _hurry(self, slot: Slot) -> None:
+        """Stops a trainer that should have ended by itself, because its run is to pause or to end, and has not."""
+        run = self._assigned_run(slot)
+        state = None if run is None else self._control.situation(run).state.state
+        if not slot.seen.alive or state not in {"pausing", "stopping", "completed"}:
+            self._overdue.pop(slot.name, None)
+            return
+        since = self._overdue.setdefault(slot.name, self._clock())
+        if self._clock() - since >= self._stop_grace:
+            self._launcher.stop(slot.name, self._stop_grace)
+
+    def _fill(self) -> None:
+        """Gives every free slot a run: first its own, if one is to go on there, then the oldest that waits."""
+        waiting = [each for each in self._control.situations() if each.state.state == "queued"]
+        for slot in self._slots.now:
+            if slot.seen.alive or slot.problem is not None:
+                continue
+            own = self._own(slot)
+            if own is not None:
+                self._go_on(slot, own)
+            elif waiting and not slot.seen.retired:
+                self._assign(slot, waiting.pop(0).run)
+        # What was just started must be seen by whoever asks for states before the next step.
+        self._slots.look()
+
+    def _own(self, slot: Slot) -> Situation | None:
+        """The run that an empty slot is kept for."""
+        run = self._assigned_run(slot)
+        if run is None:
+            return None
+        situation = self._control.situation(run)
+        kept = situation.slot == slot.name and situation.state.state in {"starting", "restarting"}
+        return situation if kept else None
+
+    def _go_on(self, slot: Slot, own: Situation) -> None:
+        run = own.run
+        if own.state.state == "starting":
+            self._spawn(slot, run)
+        elif self._clock() >= self._due.setdefault(run.id, self._clock() + self._backoff):
+            self._assign(slot, run)
+
+    def _assign(self, slot: Slot, run: Run) -> None:
+        fence = 1 + greatest_fence(run, self._journal.history(run.id), self._slots.of(run.id))
+        assignment = Assignment(run=run.id, fence=fence, time=self._time())
+        write_record(self._volume.slot(slot.name).assignment, assignment)
+        self._journal.write(run.id, "assigned", f"has slot {slot.name}", slot=slot.name, fence=fence)
+        self._spawn(Slot(name=slot.name, assignment=assignment, seen=slot.seen), run)
+
+    def _spawn(self, slot: Slot, run: Run) -> None:
+        if slot.assignment is None:
+            return
+        fence = slot.assignment.fence
+        self._due.pop(run.id, None)
+        try:
+            pid = self._launcher.start(slot.name)
+        except ConflictError:
+            log.info("run %s: slot %s was taken a moment ago", run.id, slot.name)
+        except (OSError, TandemError) as error:
+            self._end(run, slot.name, fence, None, trouble=f"its trainer cannot be started: {error}")
+        else:
+            self._journal.write(run.id, "spawned", "its trainer was started", slot=slot.name, fence=fence, pid=pid)
+
+    def _note_states(self) -> None:
+        """Writes down every change of a state, and counts states."""
+        situations = self._control.situations()
+        for each in situations:
+            before = self._journal.history(each.run.id).state
+            if before != each.state.state:
+                self._journal.write(each.run.id, "state", each.state.reason, **{"from": before, "to": each.state.state})
+        self._metrics.show({each.run.id: each.state.state for each in situations})
+
+    def _assigned_run(self, slot: Slot) -> Run | None:
+        if slot.assignment is None:
+            return None
+        try:
+            return self._index.get(slot.assignment.run)
+        except TandemError:
+            return None  # removed, or unreadable; the index says so to whoever lists runs
+
+
+class ReconcileLoop:
+    """Runs a reconciler in a thread until told to stop.
+
+    Args:
+        reconciler: What makes the steps.
+        stop: Ends the loop.
+        clock: Monotonic seconds.
+        poll: Seconds between two steps when nobody wakes it.
+        failures: Called for each step that raised.
+    """
+
+    def __init__(
+        self,
+        *,
+        reconciler: Reconciler,
+        stop: StopEvent,
+        clock: Callable[[], float],
+        poll: float,
+        failures: Callable[[], None],
+    ) -> None:
+        self._reconciler = reconciler
+        self._stop = stop
+        self._clock = clock
+        self._poll = poll
+        self._failures = failures
+        self._woken = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
+        self._last: float | None = None
+        self._trouble: str | None = None
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Has the next step made now."""
+        self._woken.set()
+
+    def join(self) -> None:
+        """Waits until the thread has ended; `stop` must have been set."""
+        self.wake()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def why_not_ready(self) -> str | None:
+        """Why nothing is being steered, or None if it is."""
+        if self._trouble is not None:
+            return self._trouble
+        if self._last is None:
+            return "the volume has not been read yet"
+        silent = self._clock() - self._last
+        return f"no step was made for {silent:.0f} s" if silent > 10 * self._poll + 10 else None
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._woken.clear()
+            try:
+                self._reconciler.step()
+                self._trouble = None
+            except Exception as error:
+                self._failures()
+                text = f"the reconcile loop failed: {error}"
+                if text != self._trouble:
+                    log.exception("the reconcile loop failed; it tries again")
+                self._trouble = text
+            self._last = self._clock()
+            self._woken.wait(self._poll)
+
+
+def _outcome(status: TrainerStatus | None, exit_code: int | None) -> str:
+    """How a trainer's end counts: by its own last word if that is final, and its exit code does not deny it."""
+    if status is not None and status.phase in {"completed", "stopped", "released"} and not exit_code:
+        return status.phase
+    return DIED
+
+
+def _end_text(status: TrainerStatus | None, exit_code: int | None) -> str:
+    """How a trainer ended, in words."""
+    said = failure_text(status)
+    if exit_code is None:
+        how = "its trainer is gone"
+    elif exit_code < 0:
+        how = f"its trainer was killed by signal {-exit_code}"
+    else:
+        how = f"its trainer ended with {exit_code}"
+    return f"{how}: {said}" if said else how

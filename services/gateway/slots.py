@@ -1,0 +1,130 @@
+"""The slots as they are now: which run each is assigned, and whether a trainer is there."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.gateway.index import Run
+from services.gateway.journal import History
+from services.gateway.launchers.base import Launcher, Observation
+from services.gateway.state import Trainer
+from shared.errors import VolumeError
+from shared.layout import RunFolder, Volume
+from shared.records import Assignment, SlotRecord, read_record_or_none
+
+FINAL_PHASES = frozenset({"completed", "stopped", "released", "failed"})
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot at one moment. `problem` says why its assignment cannot be read; nothing is assigned to it then."""
+
+    name: str
+    assignment: Assignment | None
+    seen: Observation
+    record: SlotRecord | None = None
+    problem: str | None = None
+
+
+@dataclass
+class _Beat:
+    fence: int
+    beat: int
+    since: float
+
+
+class Slots:
+    """Looks at the slots, and at the heartbeats of trainers that are in none.
+
+    Args:
+        volume: Where the assignments lie.
+        launcher: Who sees the trainers.
+        clock: Monotonic seconds.
+        silence: Seconds without a new heartbeat after which a trainer that is in no slot counts as gone.
+    """
+
+    def __init__(self, *, volume: Volume, launcher: Launcher, clock: Callable[[], float], silence: float) -> None:
+        self._volume = volume
+        self._launcher = launcher
+        self._clock = clock
+        self._silence = silence
+        self._slots: tuple[Slot, ...] = ()
+        self._beats: dict[str, _Beat] = {}
+
+    def look(self) -> tuple[Slot, ...]:
+        """Looks at every slot, once; the answer stays in `now` until the next look."""
+        self._slots = tuple(self._look(name) for name in self._launcher.slots())
+        return self._slots
+
+    @property
+    def now(self) -> tuple[Slot, ...]:
+        """The slots when they were last looked at, in the launcher's order."""
+        return self._slots
+
+    def of(self, run_id: str) -> Slot | None:
+        """The slot that the run was assigned to last; the assignments of slots that it had before may name it too."""
+        found, fence = None, 0
+        for slot in self._slots:
+            if slot.assignment is not None and slot.assignment.run == run_id and slot.assignment.fence > fence:
+                found, fence = slot, slot.assignment.fence
+        return found
+
+    def trainer(self, run: Run, history: History) -> Trainer:
+        """What is seen of a run's trainer from outside.
+
+        A trainer with a greater fencing number than the gateway ever gave was started by hand. Of such a one the
+        heartbeat alone says whether it lives.
+        """
+        slot = self.of(run.id)
+        fence = max(history.fence, slot.assignment.fence if slot is not None and slot.assignment is not None else 0)
+        in_slot = slot is not None and slot.seen.alive
+        by_hand = not in_slot and run.status is not None and run.status.fence > fence
+        kept = in_slot or (slot is not None and history.ended < fence) or history.death is not None
+        return Trainer(
+            slot=slot.name if slot is not None and kept else None,
+            fence=fence,
+            alive=in_slot or (by_hand and self._beats_on(run)),
+            by_hand=by_hand,
+            death=history.death,
+            gave_up=history.gave_up,
+        )
+
+    def _look(self, name: str) -> Slot:
+        folder = self._volume.slot(name)
+        seen = self._launcher.observe(name)
+        try:
+            return Slot(
+                name=name,
+                assignment=read_record_or_none(folder.assignment, Assignment),
+                seen=seen,
+                record=read_record_or_none(folder.record, SlotRecord),
+            )
+        except VolumeError as error:
+            return Slot(name=name, assignment=None, seen=seen, problem=str(error))
+
+    def _beats_on(self, run: Run) -> bool:
+        status = run.status
+        if status is None or status.phase in FINAL_PHASES:
+            return False
+        now = self._clock()
+        last = self._beats.get(run.id)
+        if last is None or (last.fence, last.beat) != (status.fence, status.beat):
+            self._beats[run.id] = _Beat(fence=status.fence, beat=status.beat, since=now)
+            return True
+        return now - last.since <= self._silence
+
+
+def greatest_fence(run: Run, history: History, slot: Slot | None) -> int:
+    """The greatest fencing number that anything on the volume shows for a run; 0 if there is none."""
+    seen = [history.fence, run.status.fence if run.status is not None else 0, _written_fence(run.folder)]
+    if slot is not None and slot.assignment is not None:
+        seen.append(slot.assignment.fence)
+    return max(seen)
+
+
+def _written_fence(folder: RunFolder) -> int:
+    try:
+        values = json.loads(folder.fence.read_bytes())
+        return int(values["fence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0

@@ -1,0 +1,168 @@
+"""The state of a run, derived from what the volume says and what is seen of its trainer. Pure: no I/O, no clock.
+
+| state | means |
+| --- | --- |
+| queued | wants to train and waits for a slot |
+| starting | has a slot; its trainer has not made a step yet |
+| running | trains |
+| pausing, paused | is to stand still, and does not yet, or does |
+| stopping, stopped | is to end for good before its last step, and does not yet, or has |
+| completed | has made every step |
+| restarting | its trainer ended without being asked; another one follows |
+| failed | will not be tried again; the reason says why |
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from shared.records import Desired, TrainerStatus
+from shared.spec import RunSpec
+
+State = Literal[
+    "queued",
+    "starting",
+    "running",
+    "pausing",
+    "paused",
+    "stopping",
+    "stopped",
+    "completed",
+    "restarting",
+    "failed",
+]
+STATES: tuple[State, ...] = get_args(State)
+SETTLED: frozenset[State] = frozenset({"stopped", "completed", "failed"})
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What is seen of a run's trainer from outside.
+
+    Attributes:
+        slot: The slot that is kept for the run, if one is.
+        fence: The fencing number of the run's newest assignment, 0 if it never had one. What a trainer with a smaller
+            number has said is about an earlier start.
+        alive: A trainer works on the run now.
+        by_hand: It was started by somebody else than the gateway, which therefore does not start it again.
+        death: How the last trainer ended, if it ended without being asked and no other has been started since.
+        gave_up: Why none will be started again, if that has been decided.
+    """
+
+    slot: str | None = None
+    fence: int = 0
+    alive: bool = False
+    by_hand: bool = False
+    death: str | None = None
+    gave_up: str | None = None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A state, and the reason for it in words."""
+
+    state: State
+    reason: str
+
+
+def derive(spec: RunSpec, desired: Desired | None, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+    """The state of a run.
+
+    Args:
+        spec: What it is to compute.
+        desired: What is wanted of it; None for a run that was started by hand.
+        status: What its trainer last said of itself, which may be long ago.
+        trainer: What is seen of that trainer from outside.
+    """
+    if status is not None and status.phase == "completed":
+        return RunState("completed", f"all {status.steps} steps are made")
+    if desired is not None and desired.state == "stopped":
+        return _to_end(spec, desired, status, trainer)
+    if trainer.gave_up is not None and not trainer.alive:
+        return RunState("failed", trainer.gave_up)
+    if desired is not None and desired.state == "paused":
+        return _to_pause(spec, desired, status, trainer)
+    if trainer.alive:
+        return _working(status, trainer)
+    if desired is None:
+        return _left_alone(status)
+    return _waiting(spec, status, trainer)
+
+
+def _to_end(spec: RunSpec, desired: Desired, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+    """The state of a run that is to end for good."""
+    if trainer.alive:
+        return RunState("stopping", _asked(desired, "its trainer commits a last checkpoint"))
+    return RunState("stopped", _asked(desired, _where(status, spec)))
+
+
+def _to_pause(spec: RunSpec, desired: Desired, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+    """The state of a run that is to stand still."""
+    if not trainer.alive:
+        return RunState("paused", _asked(desired, _where(status, spec)))
+    if status is not None and _is_current(status, trainer) and status.phase == "holding":
+        return RunState("paused", _asked(desired, f"its trainer holds {_where(status, spec)}"))
+    return RunState("pausing", _asked(desired, "its trainer comes to a halt"))
+
+
+def _working(status: TrainerStatus | None, trainer: Trainer) -> RunState:
+    """The state of a run that is to train and has a living trainer."""
+    word = status if _is_current(status, trainer) else None
+    place = "started by hand" if trainer.by_hand else f"in slot {trainer.slot}"
+    match None if word is None else word.phase:
+        case None:
+            return RunState("starting", f"its trainer was started, {place}, and has not reported yet")
+        case "starting":
+            return RunState("starting", f"its trainer prepares, {place}")
+        case "running":
+            return RunState("running", f"trains, {place}")
+        case "holding":
+            return RunState("running", f"is about to go on, {place}")
+        case phase:
+            return RunState("restarting", f"its trainer is ending ({phase}); another one follows")
+
+
+def _left_alone(status: TrainerStatus | None) -> RunState:
+    """The state of a run that was started by hand and has no living trainer."""
+    if status is None:
+        return RunState("failed", "was made by hand, and no trainer has reported; start one by hand")
+    match status.phase:
+        case "stopped":
+            return RunState("stopped", f"stopped by hand at step {status.step}")
+        case "released":
+            return RunState("paused", f"its trainer, started by hand, was stopped at step {status.step}")
+        case "failed":
+            return RunState("failed", failure_text(status) or "its trainer, started by hand, failed")
+        case _:
+            return RunState("failed", f"its trainer, started by hand, fell silent at step {status.step}")
+
+
+def _waiting(spec: RunSpec, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+    """The state of a run that is to train, by the gateway's doing, and has no living trainer."""
+    if trainer.death is not None:
+        return RunState("restarting", trainer.death)
+    if trainer.slot is not None:
+        return RunState("starting", f"is about to be started in slot {trainer.slot}")
+    if status is None:
+        return RunState("queued", "waits for a free slot")
+    return RunState("queued", f"waits for a free slot, to go on {_where(status, spec)}")
+
+
+def _is_current(status: TrainerStatus | None, trainer: Trainer) -> bool:
+    """Whether the status is the word of the newest trainer, not of one before it."""
+    return status is not None and status.fence >= trainer.fence
+
+
+def failure_text(status: TrainerStatus | None) -> str | None:
+    """What the trainer said about its failure, as one line, or None if it said nothing."""
+    if status is None or status.failure is None:
+        return None
+    message, where = status.failure.get("message"), status.failure.get("where")
+    return f"{where}: {message}" if where and message else message
+
+
+def _asked(desired: Desired, text: str) -> str:
+    return f"{desired.reason}; {text}" if desired.reason else text
+
+
+def _where(status: TrainerStatus | None, spec: RunSpec) -> str:
+    return "before its first step" if status is None else f"at step {status.step} of {spec.steps}"
