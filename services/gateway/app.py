@@ -1,8 +1,9 @@
 """The HTTP application, made of parts that are already built. Nothing starts here; `__main__` wires and runs."""
 
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
@@ -10,7 +11,8 @@ from services.gateway import errors
 from services.gateway.metrics import RequestMetrics
 from services.gateway.middleware import BodyLimit, Counted, Guard
 from services.gateway.parts import Parts
-from services.gateway.routes import health
+from services.gateway.queries import refuse_unknown
+from services.gateway.routes import health, places, results, runs
 from shared import observe
 
 DESCRIPTION = """
@@ -26,6 +28,7 @@ def create_app(
     *,
     registry: CollectorRegistry,
     routers: Sequence[APIRouter] = (),
+    statuses: errors.Statuses = MappingProxyType({}),
     body_bytes: int = 1 << 20,
     picture_bytes: int = 16 << 20,
 ) -> FastAPI:
@@ -35,6 +38,7 @@ def create_app(
         parts: What the routes work with; each route's signature says which of them it needs.
         registry: What `/metrics` shows; request metrics are declared on it.
         routers: More routes, such as those of the predictor.
+        statuses: HTTP statuses of further classes of errors.
         body_bytes: The greatest body of a request.
         picture_bytes: The greatest body of a request to classify pictures.
     """
@@ -43,6 +47,7 @@ def create_app(
         version=observe.version(),
         description=DESCRIPTION,
         redirect_slashes=False,
+        dependencies=[Depends(refuse_unknown)],
         middleware=[
             Middleware(Counted, metrics=RequestMetrics(registry)),
             Middleware(Guard),
@@ -51,8 +56,8 @@ def create_app(
     )
     app.state.parts = parts
     app.state.registry = registry
-    errors.install(app)
-    for router in (health.routes, *routers):
+    errors.install(app, statuses)
+    for router in (runs.routes, results.routes, places.routes, *routers, health.routes):
         app.include_router(router)
     return app
 

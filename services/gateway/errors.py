@@ -7,7 +7,7 @@ unknown routes (404), wrong methods (405, with `Allow`), bodies over the limit (
 logged once, with an id that the answer names).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -22,10 +22,11 @@ from starlette.routing import compile_path
 from services.gateway.predict import errors as predict
 from shared import errors
 
-STATUSES: dict[type[errors.TandemError], int] = {
+Statuses = Mapping[type[errors.TandemError], int]
+
+STATUSES: Statuses = {
     errors.TandemError: 500,
-    errors.InputError: 400,
-    errors.SpecError: 422,
+    errors.InputError: 422,
     errors.DatasetError: 409,
     errors.DownloadError: 502,
     errors.VolumeError: 500,
@@ -83,9 +84,10 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def status_of(error: errors.TandemError) -> int:
-    """The HTTP status of an error: that of the nearest class in the table."""
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+def status_of(error: errors.TandemError, more: Statuses | None = None) -> int:
+    """The HTTP status of an error: that of the nearest class in the table, into which `more` classes may be put."""
+    table = {**STATUSES, **(more or {})}
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)
 
 
 def answer(
@@ -102,17 +104,27 @@ def answer(
     return JSONResponse({"error": view.model_dump()}, status_code=status, headers=headers)
 
 
-def install(app: FastAPI) -> None:
-    """Makes `app` answer every error that reaches it in the one shape. See `guard` for the unexpected ones."""
-    app.add_exception_handler(errors.TandemError, _on_tandem_error)
+def install(app: FastAPI, more: Statuses) -> None:
+    """Makes `app` answer every error that reaches it in the one shape. `middleware.Guard` sees to the unexpected ones.
+
+    Args:
+        app: The application.
+        more: Statuses of further classes, such as the predictor's own.
+    """
+
+    async def on_tandem_error(_request: Request, error: Exception) -> JSONResponse:
+        return from_error(error, more)
+
+    app.add_exception_handler(errors.TandemError, on_tandem_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
-async def _on_tandem_error(_request: Request, error: Exception) -> JSONResponse:
+def from_error(error: Exception, more: Statuses | None = None) -> JSONResponse:
+    """The answer to an error that tandem raised on purpose."""
     if not isinstance(error, errors.TandemError):
         raise error
-    status = status_of(error)
+    status = status_of(error, more)
     headers = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return answer(status, code=error.code, message=error.message, where=error.where, hint=error.hint, headers=headers)
 

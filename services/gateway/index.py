@@ -26,7 +26,7 @@ Stamp = tuple[int, int, int] | None
 
 @dataclass(frozen=True)
 class Run:
-    """One run as it stands on the volume. `verdicts` lack confusion matrices and classes; they go by step, then kind."""
+    """One run as it stands on the volume. `verdicts` lack confusion matrices and classes; by step, then kind."""
 
     folder: RunFolder
     spec: RunSpec
@@ -34,6 +34,7 @@ class Run:
     desired: Desired | None = None
     status: TrainerStatus | None = None
     last_point: SeriesPoint | None = None
+    checkpoint_step: int | None = None
     verdicts: tuple[Verdict, ...] = ()
 
     @property
@@ -142,6 +143,8 @@ class Index:
             run = replace(run, status=read_record_or_none(folder.status, TrainerStatus))
         if _changed(entry, folder.series):
             run = replace(run, last_point=last_point(folder.series))
+        if _changed(entry, folder.checkpoints):
+            run = replace(run, checkpoint_step=max(listed_steps(folder.checkpoints), default=None))
         verdicts = tuple(self._verdicts(folder, entry))
         return run if verdicts == run.verdicts else replace(run, verdicts=verdicts)
 

@@ -1,14 +1,20 @@
 """What the routes work with, and how a route says which part it needs: by the type of an argument.
 
-@routes.get("/v1/…")
-def show(predictor: NeedsPredictor) -> View: ...
+@routes.get("/{run}")
+def show_run(run: RunId, runs: NeedsRuns) -> RunView: ...
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, cast
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
+
+from services.gateway.control import RunControl
+from services.gateway.encoded import EncodedViews
+from services.gateway.series import SeriesReader
+from services.gateway.slots import Slots
 
 
 class Ready(Protocol):
@@ -23,12 +29,23 @@ class Ready(Protocol):
 class Parts:
     """Everything a route may need.
 
-    `predictor` is whatever the predict routes work with; the other routes ask it only whether it is ready, which means
-    that a judged model is loaded. `checks` are asked by `/readyz`, by name.
+    Attributes:
+        runs: Run control.
+        slots: What is seen of the slots.
+        predictor: Asked only whether a judged model is loaded; its routes bring what else they need.
+        checks: Asked by `/readyz`, by name.
+        recipes_folder: Where the recipes lie.
+        series: Reads curves.
+        views: Encodes runs.
     """
 
+    runs: RunControl
+    slots: Slots
+    predictor: Ready | None
     checks: dict[str, Ready]
-    predictor: Ready
+    recipes_folder: Path
+    series: SeriesReader = field(default_factory=SeriesReader)
+    views: EncodedViews = field(default_factory=EncodedViews)
 
 
 def _parts(request: Request) -> Parts:
@@ -39,10 +56,20 @@ def _registry(request: Request) -> CollectorRegistry:
     return cast(CollectorRegistry, request.app.state.registry)
 
 
-def _predictor(request: Request) -> Any:
-    return _parts(request).predictor
+def _runs(request: Request) -> RunControl:
+    return _parts(request).runs
+
+
+def _series(request: Request) -> SeriesReader:
+    return _parts(request).series
+
+
+def _views(request: Request) -> EncodedViews:
+    return _parts(request).views
 
 
 NeedsParts = Annotated[Parts, Depends(_parts)]
 NeedsRegistry = Annotated[CollectorRegistry, Depends(_registry)]
-NeedsPredictor = Annotated[Any, Depends(_predictor)]
+NeedsRuns = Annotated[RunControl, Depends(_runs)]
+NeedsSeries = Annotated[SeriesReader, Depends(_series)]
+NeedsViews = Annotated[EncodedViews, Depends(_views)]

@@ -20,7 +20,6 @@ from services.gateway.launchers.base import Launcher
 from services.gateway.metrics import RunMetrics
 from services.gateway.slots import Slot, Slots, greatest_fence
 from services.gateway.state import failure_text
-from shared.checkpoints import CheckpointStore
 from shared.errors import ConflictError, TandemError
 from shared.layout import Volume
 from shared.lifecycle import StopEvent
@@ -101,11 +100,11 @@ class Reconciler:
             self._fill()
             self._note_states()
 
-    def stop_slots(self, stop: Callable[[float], bool], *, poll: float) -> None:
+    def stop_slots(self, *, sleep: Callable[[float], None], poll: float) -> None:
         """Has every trainer release its slot, and waits for that; they are killed after their grace.
 
         Args:
-            stop: Sleeps for so many seconds; True ends the waiting.
+            sleep: Sleeps for so many seconds.
             poll: Seconds between two looks.
         """
         with self._lock:
@@ -113,8 +112,7 @@ class Reconciler:
             while alive := [name for name in self._launcher.slots() if self._launcher.observe(name).alive]:
                 for name in alive:
                     self._launcher.stop(name, self._stop_grace)
-                if stop(poll):
-                    return
+                sleep(poll)
             for slot in self._slots.look():
                 self._settle(slot)
 
@@ -143,7 +141,6 @@ class Reconciler:
         if outcome == "released" and not self._releasing and run.desired is not None and run.desired.state == "running":
             outcome = DIED  # nobody asked it to; so a trainer that always lets go at once is not started for ever
         reason = trouble or _end_text(status, exit_code)
-        steps = CheckpointStore(run.folder).steps()
         self._journal.write(
             run.id,
             "ended",
@@ -153,7 +150,7 @@ class Reconciler:
             exit_code=exit_code,
             phase=None if status is None else status.phase,
             outcome=outcome,
-            checkpoint_step=steps[-1] if steps else None,
+            checkpoint_step=run.checkpoint_step,
         )
         if outcome == DIED:
             self._after_death(run, status, exit_code, reason)

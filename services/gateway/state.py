@@ -74,18 +74,21 @@ def derive(spec: RunSpec, desired: Desired | None, status: TrainerStatus | None,
         trainer: What is seen of that trainer from outside.
     """
     if status is not None and status.phase == "completed":
-        return RunState("completed", f"all {status.steps} steps are made")
+        return RunState("completed", f"all {spec.steps} steps are made")
     if desired is not None and desired.state == "stopped":
         return _to_end(spec, desired, status, trainer)
     if trainer.gave_up is not None and not trainer.alive:
         return RunState("failed", trainer.gave_up)
     if desired is not None and desired.state == "paused":
         return _to_pause(spec, desired, status, trainer)
+    return _to_train(spec, desired, status, trainer)
+
+
+def _to_train(spec: RunSpec, desired: Desired | None, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+    """The state of a run that is to train."""
     if trainer.alive:
         return _working(status, trainer)
-    if desired is None:
-        return _left_alone(status)
-    return _waiting(spec, status, trainer)
+    return _left_alone(status) if desired is None else _waiting(spec, status, trainer)
 
 
 def _to_end(spec: RunSpec, desired: Desired, status: TrainerStatus | None, trainer: Trainer) -> RunState:

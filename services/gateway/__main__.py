@@ -1,0 +1,177 @@
+"""`python -m services.gateway`: reads settings, wires the parts together, and runs until it is asked to stop."""
+
+import argparse
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from services.gateway import server
+from services.gateway.app import create_app
+from services.gateway.control import RunControl
+from services.gateway.index import Index
+from services.gateway.journal import Journal
+from services.gateway.launchers.process import ProcessLauncher
+from services.gateway.lock import VolumeLock
+from services.gateway.metrics import RunMetrics
+from services.gateway.parts import Parts
+from services.gateway.reconcile import ReconcileLoop, Reconciler
+from services.gateway.settings import GatewaySettings
+from services.gateway.slots import Slots
+from shared import atomic, logs, observe
+from shared.data import catalog
+from shared.errors import ConflictError, DatasetMissingError, SettingsError, VolumeError
+from shared.layout import Volume
+from shared.lifecycle import StopEvent
+from shared.settings import load_settings
+from shared.spec import DatasetSpec
+
+FIRST_STEP_SECONDS = 10.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the gateway.
+
+    Returns:
+        0 after an orderly stop; 2 when what was handed in is wrong, or the volume or the port cannot be had.
+    """
+    flags = _parser().parse_args(arguments)
+    try:
+        settings = load_settings(GatewaySettings, **vars(flags))
+        return _run(settings)
+    except (SettingsError, VolumeError, ConflictError) as error:
+        sys.stderr.write(f"gateway: {error}\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m services.gateway", description="Starts and stops runs, shows them, and answers predictions."
+    )
+    parser.add_argument("--volume", type=Path, help="the folder that all services share (TANDEM_VOLUME)")
+    parser.add_argument("--gateway-host", "--host", help="the address to listen at (TANDEM_GATEWAY_HOST)")
+    parser.add_argument("--gateway-port", "--port", help="the port to listen at (TANDEM_GATEWAY_PORT)")
+    parser.add_argument("--gateway-slots", "--slots", help="how many trainers may work at once (TANDEM_GATEWAY_SLOTS)")
+    parser.add_argument(
+        "--gateway-stop-slots-on-exit",
+        "--stop-slots-on-exit",
+        action="store_true",
+        default=None,
+        help="at the end have trainers release their slots (TANDEM_GATEWAY_STOP_SLOTS_ON_EXIT)",
+    )
+    return parser
+
+
+def _run(settings: GatewaySettings) -> int:
+    logs.configure(service="gateway", level=settings.log_level)
+    stop = StopEvent()
+    stop.install()
+    volume = Volume(settings.volume.absolute())
+    atomic.probe_writable(volume.gateway)
+    listener = server.bind(settings.gateway_host, settings.gateway_port)
+    url = server.address(listener)
+    lock = VolumeLock(volume=volume, holder={"pid": os.getpid(), "host": socket.gethostname(), "address": url})
+    lock.take()
+    log_file = logs.also_to(volume.gateway / "log.jsonl", service="gateway")
+    try:
+        _steer_and_serve(settings, volume=volume, stop=stop, listener=listener, url=url)
+    finally:
+        log_file.close()
+        lock.release()
+    return 0
+
+
+def _steer_and_serve(
+    settings: GatewaySettings, *, volume: Volume, stop: StopEvent, listener: socket.socket, url: str
+) -> None:
+    atomic.sweep(volume.runs)
+    registry = CollectorRegistry()
+    observe.add_build_info(registry, service="gateway")
+    metrics = RunMetrics(registry)
+    journal = Journal(volume=volume, clock=time.time)
+    launcher = ProcessLauncher(
+        volume=volume,
+        command=lambda slot: [sys.executable, "-m", "services.trainer", "--volume", str(volume.root), "--slot", slot],
+        count=settings.gateway_slots,
+        clock=time.monotonic,
+        log_bytes=settings.gateway_slot_log_bytes,
+    )
+    slots = Slots(volume=volume, launcher=launcher, clock=time.monotonic, silence=settings.gateway_silence_seconds)
+    index = Index(volume=volume, at_work=lambda run: runs.at_work(run))
+    steering = threading.RLock()
+    runs = RunControl(
+        volume=volume,
+        index=index,
+        journal=journal,
+        slots=slots,
+        clock=time.time,
+        lock=steering,
+        wake=lambda: loop.wake(),
+        recipes_folder=settings.gateway_recipes,
+        check_dataset=lambda spec: check_dataset(spec, volume=volume),
+    )
+    reconciler = Reconciler(
+        volume=volume,
+        control=runs,
+        index=index,
+        journal=journal,
+        slots=slots,
+        launcher=launcher,
+        metrics=metrics,
+        clock=time.monotonic,
+        time=time.time,
+        lock=steering,
+        attempts=settings.gateway_attempts,
+        backoff=settings.gateway_backoff_seconds,
+        longest_backoff=settings.gateway_longest_backoff_seconds,
+        stop_grace=settings.gateway_stop_grace_seconds,
+    )
+    loop = ReconcileLoop(
+        reconciler=reconciler,
+        stop=stop,
+        clock=time.monotonic,
+        poll=settings.gateway_poll_seconds,
+        failures=metrics.failures.inc,
+    )
+    parts = Parts(
+        runs=runs,
+        slots=slots,
+        predictor=None,
+        checks={"volume": runs, "reconcile": loop},
+        recipes_folder=settings.gateway_recipes,
+    )
+    app = create_app(parts, registry=registry, body_bytes=settings.gateway_body_bytes)
+    loop.start()
+    sys.stdout.write(f"tandem gateway: {url}/docs (API), {url}/metrics, volume {volume.root}\n")
+    sys.stdout.flush()
+    try:
+        server.serve(app, listener, log_level=settings.log_level)
+    finally:
+        stop.set()
+        loop.join()
+        if settings.gateway_stop_slots_on_exit:
+            reconciler.stop_slots(sleep=time.sleep, poll=0.1)
+
+
+def check_dataset(spec: DatasetSpec, *, volume: Volume) -> None:
+    """Makes sure that the files of a data set are there.
+
+    Raises:
+        DatasetMissingError: They are not; says where they were looked for, and how to put them in place.
+    """
+    if not catalog.at_hand(spec.kind, spec.path, volume=volume):
+        place = catalog.location(spec.kind, spec.path, volume=volume)
+        raise DatasetMissingError(
+            f"the data set {spec.kind} is not at {place}",
+            where="spec.dataset",
+            hint=f"{catalog.KINDS[spec.kind].placing}, or name another folder with dataset.path",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

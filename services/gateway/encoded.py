@@ -1,0 +1,20 @@
+"""Views of runs as JSON, encoded once for as long as nothing about a run changes."""
+
+from services.gateway.control import Situation
+from services.gateway.views import run_view
+
+
+class EncodedViews:
+    """Remembers the JSON of each run's view, beside what it was made from."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Situation, bytes]] = {}
+
+    def encoded(self, situation: Situation) -> bytes:
+        """The view of a run as JSON."""
+        known = self._known.get(situation.run.id)
+        if known is not None and known[0].run is situation.run and known[0] == situation:
+            return known[1]
+        data = run_view(situation).model_dump_json().encode()
+        self._known[situation.run.id] = (situation, data)
+        return data

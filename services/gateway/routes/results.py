@@ -1,0 +1,91 @@
+"""What came of a run: its curves, its evaluations, its checkpoints."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from services.gateway import errors
+from services.gateway.index import Run
+from services.gateway.parts import NeedsRuns, NeedsSeries
+from services.gateway.routes.runs import RunId
+from services.gateway.series import thinned, view
+from services.gateway.views import (
+    CheckpointsView,
+    CheckpointView,
+    EvaluationsView,
+    SeriesView,
+    checkpoint_view,
+    evaluation_view,
+)
+from shared.checkpoints import CheckpointStore
+from shared.errors import NotFoundError, VolumeError
+from shared.layout import RunFolder
+from shared.records import Verdict, read_record
+
+routes = APIRouter(prefix="/v1/runs/{run}", tags=["results"])
+
+
+@routes.get("/series", responses=errors.documented(404))
+def show_series(
+    run: RunId,
+    runs: NeedsRuns,
+    reader: NeedsSeries,
+    points: Annotated[int, Query(ge=2, le=100_000, description="at most so many")] = 1_000,
+) -> SeriesView:
+    """The curves of a run, as columns.
+
+    Thinned out by keeping extremes: the lines are cut into equal pieces, of each of which those with the least and the
+    greatest loss stay, besides the first and the last of all. Every point was measured; a spike is never lost. Where a
+    step was logged twice, because a trainer went on from a checkpoint, the later line counts.
+    """
+    folder = runs.show(run).run.folder
+    return view(run, thinned(reader.points(folder), points))
+
+
+@routes.get("/evaluations", responses=errors.documented(404))
+def list_evaluations(run: RunId, runs: NeedsRuns) -> EvaluationsView:
+    """Every verdict on a run, without confusion matrices and figures of classes."""
+    return EvaluationsView(evaluations=[evaluation_view(each) for each in runs.show(run).run.verdicts])
+
+
+@routes.get("/evaluations/{step}/{weights}", responses=errors.documented(404))
+def show_evaluation(
+    run: RunId,
+    step: Annotated[int, Path(ge=0, le=10**15)],
+    weights: Annotated[
+        str, Path(description="`raw`; `ema`, the average that is served; or `ema-<decay>`", examples=["ema"])
+    ],
+    runs: NeedsRuns,
+) -> Verdict:
+    """One whole verdict, with confusion matrix and figures of every class."""
+    found = runs.show(run).run
+    kind = found.spec.primary_ema if weights == "ema" else weights
+    path = found.folder.verdict(step, kind)
+    try:
+        return read_record(path, Verdict)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(
+            f"the weights {kind} of step {step} have not been judged", where=f"run {run}", hint=_judged(found)
+        ) from error
+
+
+@routes.get("/checkpoints", responses=errors.documented(404))
+def list_checkpoints(run: RunId, runs: NeedsRuns) -> CheckpointsView:
+    """The checkpoints of a run that are on the volume."""
+    folder = runs.show(run).run.folder
+    views = [_checkpoint(folder, step) for step in CheckpointStore(folder).steps()]
+    return CheckpointsView(checkpoints=[each for each in views if each is not None])
+
+
+def _checkpoint(folder: RunFolder, step: int) -> CheckpointView | None:
+    try:
+        return checkpoint_view(CheckpointStore(folder).open(step).manifest)
+    except NotFoundError:
+        return None  # pruned since it was listed
+    except VolumeError as error:
+        return CheckpointView(step=step, weights=[], bytes=None, loss=None, time=None, problem=str(error))
+
+
+def _judged(run: Run) -> str:
+    steps = sorted({each.step for each in run.verdicts})
+    return f"Judged steps: {', '.join(map(str, steps[-10:]))}" if steps else "Nothing of this run has been judged yet"

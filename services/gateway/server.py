@@ -1,0 +1,60 @@
+"""The HTTP server: a socket that is bound before anything else is done, and uvicorn on it."""
+
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from shared.errors import SettingsError
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens at host and port; port 0 takes a free one.
+
+    Raises:
+        SettingsError: It cannot be had: in use, not this machine's, not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SettingsError(f"cannot listen at {host}: {error.strerror}", where="TANDEM_GATEWAY_HOST") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen at {host}:{port}: {error.strerror}",
+            where="TANDEM_GATEWAY_PORT",
+            hint="Name another port with --port, or stop what listens there",
+        ) from error
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """The URL at which the socket answers."""
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(app: FastAPI, listener: socket.socket, *, log_level: str) -> None:
+    """Answers requests until SIGTERM or SIGINT; those under way get ten seconds to end.
+
+    uvicorn takes the signals over meanwhile, and afterwards raises them again for the handlers that were there before.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        log_level="warning" if log_level == "info" else log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    uvicorn.Server(config).run(sockets=[listener])

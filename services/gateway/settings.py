@@ -1,0 +1,36 @@
+"""What the gateway is told: environment variables with the prefix TANDEM_, and flags laid over them."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from shared import recipes
+from shared.settings import Settings
+
+
+class GatewaySettings(Settings):
+    """See `docs/operations.md` for what each is good for."""
+
+    gateway_host: str = Field(default="127.0.0.1", min_length=1, description="the address to listen at")
+    gateway_port: int = Field(default=8000, ge=0, le=65_535, description="the port to listen at; 0 takes a free one")
+    gateway_slots: int = Field(default=1, ge=0, le=64, description="how many trainers may work at once")
+    gateway_recipes: Path = Field(default=recipes.FOLDER, description="the folder of the recipes")
+    gateway_poll_seconds: float = Field(default=0.5, gt=0, le=60, description="between two looks at the volume")
+    gateway_silence_seconds: float = Field(
+        default=30.0, gt=0, description="without a heartbeat after which a trainer started by hand counts as gone"
+    )
+    gateway_attempts: int = Field(
+        default=5, ge=1, le=1_000, description="trainers in a row that may die without a new checkpoint"
+    )
+    gateway_backoff_seconds: float = Field(default=1.0, gt=0, description="before the first restart; then doubled")
+    gateway_longest_backoff_seconds: float = Field(default=60.0, gt=0, description="where the doubling ends")
+    gateway_stop_grace_seconds: float = Field(
+        default=120.0, gt=0, description="for a trainer to pause or stop by itself, and again after SIGTERM"
+    )
+    gateway_slot_log_bytes: int = Field(
+        default=8 * 2**20, ge=4096, description="of a slot's printed output that are kept, twice"
+    )
+    gateway_body_bytes: int = Field(default=2**20, ge=1024, description="the longest body, pictures apart")
+    gateway_stop_slots_on_exit: bool = Field(
+        default=False, description="when the gateway ends in order, trainers release their slots too"
+    )
