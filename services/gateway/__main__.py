@@ -31,8 +31,6 @@ from shared.lifecycle import StopEvent
 from shared.settings import load_settings
 from shared.spec import DatasetSpec
 
-FIRST_STEP_SECONDS = 10.0
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the gateway.
@@ -73,10 +71,11 @@ def _run(settings: GatewaySettings) -> int:
     stop.install()
     volume = Volume(settings.volume.absolute())
     atomic.probe_writable(volume.gateway)
+    lock = VolumeLock(volume=volume, holder={"pid": os.getpid(), "host": socket.gethostname()})
+    lock.take()
     listener = server.bind(settings.gateway_host, settings.gateway_port)
     url = server.address(listener)
-    lock = VolumeLock(volume=volume, holder={"pid": os.getpid(), "host": socket.gethostname(), "address": url})
-    lock.take()
+    lock.tell(address=url)
     log_file = logs.also_to(volume.gateway / "log.jsonl", service="gateway")
     try:
         _steer_and_serve(settings, volume=volume, stop=stop, listener=listener, url=url)
@@ -102,8 +101,8 @@ def _steer_and_serve(
         log_bytes=settings.gateway_slot_log_bytes,
     )
     slots = Slots(volume=volume, launcher=launcher, clock=time.monotonic, silence=settings.gateway_silence_seconds)
-    index = Index(volume=volume, at_work=lambda run: runs.at_work(run))
-    steering = threading.RLock()
+    index = Index(volume=volume)
+    steering, woken = threading.RLock(), threading.Event()
     runs = RunControl(
         volume=volume,
         index=index,
@@ -111,7 +110,7 @@ def _steer_and_serve(
         slots=slots,
         clock=time.time,
         lock=steering,
-        wake=lambda: loop.wake(),
+        wake=woken.set,
         recipes_folder=settings.gateway_recipes,
         check_dataset=lambda spec: check_dataset(spec, volume=volume),
     )
@@ -134,6 +133,7 @@ def _steer_and_serve(
     loop = ReconcileLoop(
         reconciler=reconciler,
         stop=stop,
+        woken=woken,
         clock=time.monotonic,
         poll=settings.gateway_poll_seconds,
         failures=metrics.failures.inc,

@@ -58,19 +58,21 @@ class Index:
 
     Args:
         volume: What to look at.
-        at_work: Whether a run may change at any moment.
     """
 
-    def __init__(self, *, volume: Volume, at_work: Callable[[Run], bool]) -> None:
+    def __init__(self, *, volume: Volume) -> None:
         self._volume = volume
-        self._at_work = at_work
         self._lock = threading.RLock()
         self._entries: dict[str, _Entry] = {}
         self._next = 0
         self._loaded = False
 
-    def refresh(self) -> None:
-        """Looks for new and removed runs, at every run at work, and at a slice of the others."""
+    def refresh(self, at_work: Callable[[Run], bool]) -> None:
+        """Looks for new and removed runs, at every run at work, and at a slice of the others.
+
+        Args:
+            at_work: Whether a run may change at any moment.
+        """
         with self._lock:
             found = {folder.id: folder for folder in self._volume.run_folders()}
             for gone in self._entries.keys() - found.keys():
@@ -78,7 +80,7 @@ class Index:
             resting = []
             for run_id, folder in found.items():
                 entry = self._entries.get(run_id)
-                if entry is None or entry.run is None or self._at_work(entry.run):
+                if entry is None or entry.run is None or at_work(entry.run):
                     self._look(folder)
                 else:
                     resting.append(folder)
@@ -122,7 +124,7 @@ class Index:
 
     def _load(self) -> None:
         if not self._loaded:
-            self.refresh()
+            self.refresh(lambda _: True)
 
     def _look(self, folder: RunFolder) -> _Entry:
         """Reads again what has changed of one run."""

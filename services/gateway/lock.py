@@ -15,7 +15,7 @@ class VolumeLock:
 
     Args:
         volume: What is to have one gateway.
-        holder: What a second gateway is told about this one: pid, host, address.
+        holder: What a second gateway is told about this one: pid, host.
     """
 
     def __init__(self, *, volume: Volume, holder: dict[str, str | int]) -> None:
@@ -42,10 +42,15 @@ class VolumeLock:
                 where=str(self._path),
                 hint="Stop that one first, or name another volume",
             ) from error
-        os.truncate(file.fileno(), 0)
-        file.write(json.dumps(self._holder) + "\n")
-        file.flush()
         self._file = file
+        self.tell()
+
+    def tell(self, **more: str | int) -> None:
+        """Writes down who holds the lock, and `more` about it, for whoever comes second."""
+        if self._file is not None:
+            os.truncate(self._file.fileno(), 0)
+            self._file.write(json.dumps({**self._holder, **more}) + "\n")
+            self._file.flush()
 
     def release(self) -> None:
         """Lets go of it."""

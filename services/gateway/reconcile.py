@@ -93,7 +93,7 @@ class Reconciler:
     def step(self) -> None:
         """Looks at everything once, and does what is to be done about it."""
         with self._lock:
-            self._index.refresh()
+            self._index.refresh(self._control.at_work)
             for slot in self._slots.look():
                 self._settle(slot)
                 self._hurry(slot)
@@ -258,6 +258,7 @@ class ReconcileLoop:
     Args:
         reconciler: What makes the steps.
         stop: Ends the loop.
+        woken: Set to have the next step made now.
         clock: Monotonic seconds.
         poll: Seconds between two steps when nobody wakes it.
         failures: Called for each step that raised.
@@ -268,6 +269,7 @@ class ReconcileLoop:
         *,
         reconciler: Reconciler,
         stop: StopEvent,
+        woken: threading.Event,
         clock: Callable[[], float],
         poll: float,
         failures: Callable[[], None],
@@ -277,7 +279,7 @@ class ReconcileLoop:
         self._clock = clock
         self._poll = poll
         self._failures = failures
-        self._woken = threading.Event()
+        self._woken = woken
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
         self._last: float | None = None
         self._trouble: str | None = None
@@ -286,13 +288,9 @@ class ReconcileLoop:
         """Starts the thread."""
         self._thread.start()
 
-    def wake(self) -> None:
-        """Has the next step made now."""
-        self._woken.set()
-
     def join(self) -> None:
         """Waits until the thread has ended; `stop` must have been set."""
-        self.wake()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join()
 

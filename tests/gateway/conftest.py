@@ -1,12 +1,37 @@
-"""What the gateway's tests share: a synchronous client that talks to an application in this process."""
+"""What the gateway's tests share: its real parts over a folder, with a launcher and clocks that tests move by hand."""
 
 import asyncio
-from collections.abc import Callable
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from services.gateway.app import create_app
+from services.gateway.control import RunControl
+from services.gateway.index import Index
+from services.gateway.journal import Journal
+from services.gateway.launchers.base import Observation
+from services.gateway.metrics import RunMetrics
+from services.gateway.parts import Parts
+from services.gateway.reconcile import Reconciler
+from services.gateway.slots import Slots
+from shared.errors import ConflictError
+from shared.layout import RunFolder, Volume
+from shared.records import Assignment, Event, TrainerPhase, TrainerStatus, read_lines, read_record, write_record
+from shared.spec import DatasetSpec
+
+RECIPES = {"tiny": "name: tiny\nsteps: 100\ndataset: {kind: shapes}\n", "broken": "- not\n- a mapping\n"}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL of the gateway: nothing of it catches this."""
 
 
 class Client:
@@ -30,6 +55,170 @@ class Client:
         return self.request("POST", path, **arguments)
 
 
+@dataclass
+class FakeLauncher:
+    """Slots whose trainers do what the test says. Outlives a gateway, as processes do."""
+
+    names: list[str]
+    alive: dict[str, int] = field(default_factory=dict)
+    exits: dict[str, int] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    retired: set[str] = field(default_factory=set)
+    trouble: OSError | None = None
+    on_start: Callable[[], None] = lambda: None
+
+    def slots(self) -> Sequence[str]:
+        return self.names
+
+    def start(self, slot: str) -> int | None:
+        if slot in self.alive:
+            raise ConflictError("a trainer is there already", where=slot)
+        if self.trouble is not None:
+            raise self.trouble
+        self.on_start()
+        self.started.append(slot)
+        self.exits.pop(slot, None)
+        self.alive[slot] = 1000 + len(self.started)
+        return self.alive[slot]
+
+    def stop(self, slot: str, grace: float) -> None:
+        self.stopped.append(slot)
+
+    def kill(self, slot: str) -> None:
+        self.die(slot, -9)
+
+    def observe(self, slot: str) -> Observation:
+        return Observation(
+            alive=slot in self.alive,
+            pid=self.alive.get(slot),
+            exit_code=self.exits.get(slot),
+            retired=slot in self.retired,
+        )
+
+    def die(self, slot: str, exit_code: int | None) -> None:
+        del self.alive[slot]
+        if exit_code is not None:
+            self.exits[slot] = exit_code
+
+
+class Bench:
+    """A gateway's parts. `restart` makes them anew over the same volume and the same trainers."""
+
+    def __init__(self, root: Path) -> None:
+        self.volume = Volume(root / "volume")
+        self.launcher = FakeLauncher(names=["slot-0"])
+        self.recipes = root / "recipes"
+        self.recipes.mkdir()
+        for name, text in RECIPES.items():
+            (self.recipes / f"{name}.yaml").write_text(text)
+        self.now = 1_000.0
+        self.epoch = 1_772_360_100.0
+        self.woken = 0
+        self.missing: Exception | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        self.registry = CollectorRegistry()
+        self.journal = Journal(volume=self.volume, clock=lambda: self.epoch)
+        self.index = Index(volume=self.volume)
+        self.slots = Slots(volume=self.volume, launcher=self.launcher, clock=lambda: self.now, silence=30)
+        lock = threading.RLock()
+        self.runs = RunControl(
+            volume=self.volume,
+            index=self.index,
+            journal=self.journal,
+            slots=self.slots,
+            clock=lambda: self.epoch,
+            lock=lock,
+            wake=self._wake,
+            recipes_folder=self.recipes,
+            check_dataset=self._check_dataset,
+        )
+        self.reconciler = Reconciler(
+            volume=self.volume,
+            control=self.runs,
+            index=self.index,
+            journal=self.journal,
+            slots=self.slots,
+            launcher=self.launcher,
+            metrics=RunMetrics(self.registry),
+            clock=lambda: self.now,
+            time=lambda: self.epoch,
+            lock=lock,
+            attempts=3,
+            backoff=1,
+            longest_backoff=3,
+            stop_grace=60,
+        )
+        self.parts = Parts(
+            runs=self.runs,
+            slots=self.slots,
+            predictor=None,
+            checks={"volume": self.runs},
+            recipes_folder=self.recipes,
+        )
+
+    def client(self, **arguments: Any) -> Client:
+        return Client(create_app(self.parts, registry=self.registry, **arguments))
+
+    def start(self, **changes: Any) -> str:
+        self.epoch += 1
+        return self.runs.start(recipe="tiny", changes=changes).run.id
+
+    def step(self, *, seconds: float = 0) -> None:
+        self.now += seconds
+        self.reconciler.step()
+
+    def folder(self, run: str) -> RunFolder:
+        return self.volume.run(run)
+
+    def state(self, run: str) -> str:
+        return self.runs.show(run).state.state
+
+    def reason(self, run: str) -> str:
+        return self.runs.show(run).state.reason
+
+    def fence(self, slot: str = "slot-0") -> int:
+        return self.assignment(slot).fence
+
+    def assignment(self, slot: str = "slot-0") -> Assignment:
+        return read_record(self.volume.slot(slot).assignment, Assignment)
+
+    def report(self, run: str, phase: TrainerPhase, *, slot: str = "slot-0", **values: Any) -> None:
+        """Writes a trainer's status, as the trainer of the slot's assignment would."""
+        known: dict[str, Any] = {"step": 10, "steps": 100, "beat": 1, "fence": None, "generation_seen": 0} | values
+        if known["fence"] is None:
+            known["fence"] = self.fence(slot)
+        status = TrainerStatus(
+            run=run, slot=slot, phase=phase, time=0, started=0, pid=1, host="here", versions={}, **known
+        )
+        write_record(self.folder(run).status, status)
+
+    def checkpoint(self, run: str, step: int) -> None:
+        self.folder(run).checkpoint(step).mkdir(parents=True)
+
+    def events(self, run: str) -> list[Event]:
+        return [event for _, event in read_lines(self.folder(run).gateway_events, Event)]
+
+    def kinds(self, run: str) -> list[str]:
+        return [event.kind for event in self.events(run) if event.kind != "state"]
+
+    def states(self, run: str) -> list[str]:
+        return [event.details["to"] for event in self.events(run) if event.kind == "state"]
+
+    def write_json(self, path: Path, values: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def _check_dataset(self, spec: DatasetSpec) -> None:
+        if self.missing is not None:
+            raise self.missing
+
+
 @pytest.fixture
-def client_of() -> Callable[[FastAPI], Client]:
-    return Client
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    return Bench(tmp_path)

@@ -1,23 +1,15 @@
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
-from prometheus_client import CollectorRegistry
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from services.gateway.app import create_app
 from services.gateway.errors import status_of
-from services.gateway.parts import Parts
 from shared import errors
 
 JSON = {"content-type": "application/json"}
-
-
-class Idle:
-    def why_not_ready(self) -> str | None:
-        return None
 
 
 class Body(BaseModel):
@@ -48,14 +40,8 @@ def remove(name: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
-
-
-@pytest.fixture
-def client(client_of: Callable[[FastAPI], Any], registry: CollectorRegistry) -> Any:
-    parts = Parts(checks={}, predictor=Idle())
-    return client_of(create_app(parts, registry=registry, routers=[routes], body_bytes=200, picture_bytes=2_000))
+def client(bench: Any) -> Any:
+    return bench.client(routers=[routes], body_bytes=200, picture_bytes=2_000)
 
 
 def problem(answer: Any) -> dict[str, Any]:
@@ -145,7 +131,7 @@ def test_an_error_worth_a_retry_says_when(client: Any) -> None:
     ("kind", "status"),
     [
         (errors.SpecError, 422),
-        (errors.ImageError, 400),
+        (errors.ImageError, 422),
         (errors.DatasetMissingError, 409),
         (errors.CorruptRecordError, 500),
         (errors.NotFoundError, 404),
@@ -157,11 +143,11 @@ def test_an_error_has_the_status_of_its_nearest_class_in_the_table(kind: type[er
     assert status_of(kind("wrong")) == status
 
 
-def test_requests_are_counted_by_template_never_by_path(client: Any, registry: CollectorRegistry) -> None:
+def test_requests_are_counted_by_template_never_by_path(client: Any, bench: Any) -> None:
     for name in "abc":
         client.get(f"/v1/things/{name}")
         client.get(f"/nowhere/{name}")
     count = "tandem_gateway_requests_total"
     labels = {"method": "GET", "route": "/v1/things/{name}", "code": "200"}
-    assert registry.get_sample_value(count, labels) == 3
-    assert registry.get_sample_value(count, {"method": "GET", "route": "unknown", "code": "404"}) == 3
+    assert bench.registry.get_sample_value(count, labels) == 3
+    assert bench.registry.get_sample_value(count, {"method": "GET", "route": "unknown", "code": "404"}) == 3
