@@ -1,37 +1,49 @@
 # Everything is installed into a virtual environment of its own; nothing else on the machine is touched.
-PYTHON ?= python3
+
+# The first Python that TensorFlow's wheels are made for; PYTHON=/path/to/python takes another one.
+FITS   := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell $(name) -c '$(FITS)' 2>/dev/null && echo $(name)))),python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 EXTRAS := training,evaluator,gateway,cli,dev
 STAMP  := $(VENV)/.installed
 
-# What `make run` trains: a file of recipes/, a data folder, and how many steps.
+# What `make run` does. Empty means: as `tandem up` does without that flag.
 RECIPE ?=
 DATA   ?=
 STEPS  ?=
 VOLUME ?= volume
+PORT   ?=
+KEEP   ?=
+# What `make test` is given besides, such as ARGS='-k recipes'.
+ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format clean
 
 help:  ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  RECIPE=name DATA=/path STEPS=n VOLUME=/path change what make run does"
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run RECIPE=name  of recipes/, or a YAML file's path (CIFAR-10, else the built-in shapes)"
+	@echo "           DATA=/path   where the data set's files are    STEPS=n  how many steps to train"
+	@echo "           VOLUME=/path where everything is kept          PORT=n   the gateway's port"
+	@echo "           KEEP=1       serve on when the run is over"
+	@echo "  make test ARGS='…'    what pytest is given besides"
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tandem needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 cannot make virtual environments: install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tandem needs Python 3.11 or newer (here: $$($(PYTHON) --version 2>&1)): make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments: install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) (once; takes a minute or two) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' || { echo "The packages could not be installed. pip needs a package index: it reads PIP_INDEX_URL, pip.conf and https_proxy. Then try again."; exit 1; }
 	@touch $@
 
 setup: $(STAMP)  ## Make the virtual environment
 
 run: $(STAMP)  ## Train, judge and serve on this machine until the run is done; Ctrl-C stops, again resumes
-	@$(BIN)/tandem up --volume '$(VOLUME)' $(if $(RECIPE),--recipe '$(RECIPE)') $(if $(DATA),--data '$(DATA)') $(if $(STEPS),--steps '$(STEPS)')
+	@exec $(BIN)/tandem up --volume '$(VOLUME)' $(if $(RECIPE),--recipe '$(RECIPE)') $(if $(DATA),--data '$(DATA)') $(if $(STEPS),--steps '$(STEPS)') $(if $(PORT),--port '$(PORT)') $(if $(KEEP),--keep)
 
 test: $(STAMP)  ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP)  ## Check style, types and the rules of who imports whom
 	@$(BIN)/ruff format --check .

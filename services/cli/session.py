@@ -1,0 +1,59 @@
+"""What every command is given: how to reach the gateway, and where to print."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from services.cli.client import Client
+from services.cli.settings import CliSettings
+from services.cli.views import Run
+from shared.errors import NotFoundError
+
+RUN_ID = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{4}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call of `tandem`.
+
+    Args:
+        settings: From the environment.
+        connect: Makes a client of the gateway at an address.
+        console: Standard output: results, and nothing else.
+        errors: Standard error: what went wrong, and what happens meanwhile.
+    """
+
+    settings: CliSettings
+    connect: Callable[[str], Client]
+    console: Console
+    errors: Console
+
+    def client(self) -> Client:
+        """A client of the gateway that the settings name."""
+        return self.connect(self.settings.url)
+
+    def show(self, text: str) -> None:
+        """Prints one line of a result, as it is: never wrapped, and nothing in it is taken for markup."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def show_json(self, values: Any) -> None:
+        """Prints a result for programs: one JSON document."""
+        self.show(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def find_run(client: Client, name: str) -> Run:
+    """The run that a person means by `name`: its id, its name (the newest that bears it), or `last`.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    if RUN_ID.fullmatch(name):
+        return client.run(name)
+    named = [run for run in client.runs() if name in ("last", run.name, run.id)]
+    if not named:
+        raise NotFoundError(f"there is no run {name!r}", hint="`tandem runs list` shows those that there are")
+    return max(named, key=lambda run: run.id)

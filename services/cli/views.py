@@ -1,0 +1,145 @@
+"""What the gateway answers, as frozen values. Keys that this release does not know are passed over.
+
+A newer gateway may say more than an older client understands, so these are open where the records on the volume are
+closed.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.spec import ema_kind
+
+FINAL_STATES = frozenset({"completed", "stopped", "failed"})
+
+
+class View(BaseModel):
+    """Base of every view."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Failure(View):
+    """Why a run failed, in the shape of every error."""
+
+    code: str = "error"
+    message: str = ""
+    where: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}. {self.hint}" if self.hint else text
+
+
+class Evaluation(View):
+    """The figures of one verdict: the judgement of one kind of weights at one step.
+
+    `precision_at_1` is a share between 0 and 1, `interval` its Wilson score interval at 95%; both are None where
+    `status` is not `judged`, and `problem` then says why.
+    """
+
+    step: int
+    weights: Literal["raw", "ema"]
+    decay: float | None = None
+    status: str = "judged"
+    problem: str | None = None
+    examples: int | None = None
+    precision_at_1: float | None = None
+    interval: tuple[float, float] | None = None
+    top_k: int | None = None
+    precision_at_k: float | None = None
+    loss: float | None = None
+    seconds: float | None = None
+    time: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of weights as the volume names it: `raw` or `ema-<decay>`."""
+        return ema_kind(self.decay) if self.decay is not None else self.weights
+
+
+class Run(View):
+    """One run as it stands. `progress` is a share between 0 and 1; what is not known yet is None."""
+
+    id: str
+    name: str
+    state: str
+    labels: dict[str, str] = {}
+    reason: str | None = None
+    created: float | None = None
+    spec: dict[str, Any] = {}
+    slot: str | None = None
+    step: int = 0
+    steps: int
+    progress: float = 0.0
+    loss: float | None = None
+    average_loss: float | None = None
+    learning_rate: float | None = None
+    examples_per_second: float | None = None
+    eta_seconds: float | None = None
+    checkpoint_step: int | None = None
+    best: Evaluation | None = None
+    latest: tuple[Evaluation, ...] | None = None
+    failure: Failure | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self.state in FINAL_STATES
+
+
+class Series(View):
+    """Columns of equal length, one row per logged step, thinned out by the gateway to the number asked for."""
+
+    run: str
+    step: tuple[int, ...] = ()
+    loss: tuple[float | None, ...] = ()
+    average_loss: tuple[float | None, ...] = ()
+    learning_rate: tuple[float | None, ...] = ()
+    examples_per_second: tuple[float | None, ...] = ()
+    time: tuple[float, ...] = ()
+
+
+class Checkpoint(View):
+    """One committed checkpoint: its step, and the kinds of weights in it."""
+
+    step: int
+    weights: tuple[str, ...] = ()
+    time: float | None = None
+
+
+class ClassProbability(View):
+    """One class of an answer, with its probability between 0 and 1."""
+
+    label: str
+    probability: float
+
+
+class Prediction(View):
+    """The most probable classes of one picture, the most probable first."""
+
+    classes: tuple[ClassProbability, ...]
+
+
+class Classification(View):
+    """An answer to pictures, and which weights gave it."""
+
+    model: str
+    run: str
+    step: int
+    weights: str
+    decay: float | None = None
+    precision_at_1: float | None = None
+    predictions: tuple[Prediction, ...]
+
+
+class Model(View):
+    """A name that can be asked for a classification, and the judged weights that would answer."""
+
+    name: str
+    run: str
+    step: int
+    weights: str
+    decay: float | None = None
+    precision_at_1: float | None = None

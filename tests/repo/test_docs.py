@@ -1,0 +1,106 @@
+"""What the documentation says of commands is true: they exist, with the flags it names, and none is left out."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from services.cli.app import app
+from services.cli.client import Client
+
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+TANDEM = re.compile(r"(?:^|[$`(;&|] ?)tandem((?: [^\s`;&|)]+)*)", re.MULTILINE)
+MAKE = re.compile(r"(?:^|[$`] ?)make((?: [^\s`]+)*)", re.MULTILINE)
+HELP = {"--help", "--install-completion", "--show-completion", "--version"}
+
+
+def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command of `tandem` that does something, with the words that call it."""
+    command = command or typer.main.get_command(app)
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield path, command
+    else:
+        for name, one in below.items():
+            yield from commands(one, (*path, name))
+
+
+def flags(command: Any) -> set[str]:
+    return {flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")} - {"--help"}
+
+
+def documents(root: Path) -> list[Path]:
+    return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").glob("**/*.md"))]
+
+
+def code_of(path: Path) -> str:
+    return "\n".join(CODE.findall(path.read_text(encoding="utf-8")))
+
+
+def test_every_command_and_flag_of_tandem_is_in_its_manual(root: Path) -> None:
+    manual = (root / "docs" / "cli.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `(tandem [^`]+)`$(.*?)(?=^## |\Z)", manual, re.M | re.S))
+    known = {f"tandem {' '.join(path)}": flags(command) for path, command in commands()}
+    assert sections.keys() == known.keys()
+    assert {title: {flag for flag in known[title] if flag not in text} for title, text in sections.items()} == {
+        title: set() for title in sections
+    }
+
+
+def test_every_tandem_command_in_the_documents_exists(root: Path) -> None:
+    known = dict(commands())
+    groups = {path[:1] for path in known if len(path) > 1} | {()}
+    wrong, seen = [], 0
+    for document in documents(root):
+        for match in TANDEM.finditer(code_of(document)):
+            words = match.group(1).split()
+            names = tuple(word for word in words[:2] if re.fullmatch(r"[a-z]+", word))
+            path = next((names[:length] for length in (2, 1) if names[:length] in known), None)
+            named = {word.partition("=")[0] for word in words if word.startswith("--")}
+            seen += 1
+            if path is None:
+                if not (names in groups and named <= HELP):
+                    wrong.append(f"{document.name}: {match.group()}")
+            elif not named <= flags(known[path]) | HELP:
+                wrong.append(f"{document.name}: {match.group()}")
+    assert wrong == []
+    assert seen > 20
+
+
+def test_every_make_target_in_the_documents_exists(root: Path) -> None:
+    makefile = (root / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    variables = set(re.findall(r"^([A-Z]+) *\?=", makefile, re.MULTILINE))
+    words = {
+        word
+        for document in documents(root)
+        for match in MAKE.finditer(code_of(document))
+        for word in match.group(1).split()
+    }
+    assert {word for word in words if "=" not in word and re.fullmatch(r"[a-z-]+", word)} <= targets
+    assert {word.partition("=")[0] for word in words if "=" in word} <= variables
+    assert {"run", "test", "lint"} <= words
+
+
+def test_make_help_names_every_target(root: Path) -> None:
+    makefile = (root / "Makefile").read_text()
+    phony = set(" ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)).split())
+    assert phony == set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+
+
+def test_every_call_of_the_client_is_in_its_manual(root: Path) -> None:
+    manual = (root / "docs" / "client.md").read_text(encoding="utf-8")
+    calls = [name for name, _ in inspect.getmembers(Client) if not name.startswith("_")]
+    assert [name for name in calls if f"`{name}" not in manual and f".{name}" not in manual] == []
+
+
+def test_links_between_the_documents_lead_somewhere(root: Path) -> None:
+    broken = []
+    for document in documents(root):
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+            if "://" not in target and not (document.parent / target).exists():
+                broken.append(f"{document.name}: {target}")
+    assert broken == []

@@ -1,0 +1,79 @@
+"""The shape of the repository: which folders there are, what is pinned, and what must stand in no file."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+FOLDERS = {".ci", "benchmarks", "docker", "docs", "recipes", "services", "shared", "tests"}
+SERVICES = {"trainer", "evaluator", "gateway", "cli"}
+TEXT = {"", ".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".cfg", ".sh", ".html", ".js", ".css", ".svg"}
+
+# In pieces, so that this file does not find itself.
+DEVELOPERS_PATHS = re.compile(
+    "|".join([r"(?<![\w.])/" + "work/", "/tmp" + "/w/", r"/Users" + "/", r"(?<!\w)/root" + "/"])
+)
+REGISTRIES = re.compile("|".join(["pypi" + r"\.org", "python" + "hosted", "index" + "-url"]))
+
+
+def texts(root: Path, files: list[Path]) -> dict[Path, str]:
+    return {path: (root / path).read_text(encoding="utf-8") for path in files if path.suffix in TEXT}
+
+
+def test_top_level_folders_are_those_of_the_house(files: list[Path]) -> None:
+    assert {path.parts[0] for path in files if len(path.parts) > 1} <= FOLDERS
+
+
+def test_a_service_is_a_package_of_its_own_with_a_main(files: list[Path]) -> None:
+    packages = {path.parts[1] for path in files if path.parts[0] == "services" and len(path.parts) > 2}
+    assert packages == SERVICES
+    assert {Path("services") / service / "__main__.py" for service in SERVICES} <= set(files)
+
+
+def test_tests_mirror_the_source(files: list[Path]) -> None:
+    known = SERVICES | {"shared", "protocol", "faults", "processes", "stack", "repo", "benchmarks", "docker"}
+    assert {path.parts[1] for path in files if path.parts[0] == "tests" and len(path.parts) > 2} <= known
+
+
+@pytest.mark.parametrize("pattern", [DEVELOPERS_PATHS, REGISTRIES], ids=["a developer's machine", "a package registry"])
+def test_no_file_names(pattern: re.Pattern[str], root: Path, files: list[Path]) -> None:
+    found = [
+        f"{path}: {match.group()}" for path, text in texts(root, files).items() for match in pattern.finditer(text)
+    ]
+    assert found == []
+
+
+def test_every_module_says_what_it_is(root: Path, files: list[Path]) -> None:
+    modules = [path for path in files if path.suffix == ".py" and path.parts[0] in {"services", "shared", "benchmarks"}]
+    assert len(modules) > 30
+    silent = [path for path in modules if not ast.get_docstring(ast.parse((root / path).read_text(encoding="utf-8")))]
+    assert silent == []
+
+
+def test_constraints_pin_versions_and_say_nothing_of_where_they_came_from(root: Path) -> None:
+    for line in (root / "constraints.txt").read_text().splitlines():
+        assert re.fullmatch(r"(#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+)?", line), line
+
+
+def test_every_dependency_is_pinned(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    pinned = {normal(line.partition("==")[0]) for line in (root / "constraints.txt").read_text().splitlines()}
+    requirements = [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+    ]
+    loose = [one for one in requirements if "==" not in one and normal(re.split(r"[\[;<>= ]", one)[0]) not in pinned]
+    assert loose == []
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_runs_on_a_clean_checkout_is_lint_and_test(root: Path) -> None:
+    script = (root / ".ci" / "run").read_text()
+    called = re.findall(r"^make\b.*?(\w+)$", script, re.MULTILINE)
+    assert called == ["lint", "test"]
+    assert (root / ".ci" / "run").stat().st_mode & 0o111
