@@ -43,7 +43,7 @@ def test_describe_tells_counts_and_classes(tmp_path: Path) -> None:
     data, volume = cifar10(tmp_path / "pictures"), tmp_path / "volume"
     code, output, complaints = tandem("data", "describe", "--data", str(data), "--volume", str(volume))
     assert (code, complaints) == (0, "")
-    assert "32 x 32 x 3, 20 to train, 20 to test" in output
+    assert "pictures     20 to train, 20 to test\nsize         32 x 32, 3 channels\n" in output
     assert "class        ship              2 to train       2 to test" in output
 
 

@@ -78,7 +78,8 @@ def description_lines(found: Description) -> list[str]:
     height, width, channels = found.image_shape
     lines = [
         f"kind         {found.kind}",
-        f"pictures     {height} x {width} x {channels}, {found.train_examples:,} to train, {found.test_examples:,} to test",
+        f"pictures     {found.train_examples:,} to train, {found.test_examples:,} to test",
+        f"size         {height} x {width}, {channels} channels",
         f"mean         {', '.join(f'{value:.1f}' for value in found.mean)}",
         f"deviation    {', '.join(f'{value:.1f}' for value in found.deviation)}",
         f"fingerprint  {found.fingerprint[:16]}",
