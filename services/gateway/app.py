@@ -1,7 +1,6 @@
 """The HTTP application, made of parts that are already built. Nothing starts here; `__main__` wires and runs."""
 
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 
 from fastapi import APIRouter, Depends, FastAPI
 from prometheus_client import CollectorRegistry
@@ -28,7 +27,6 @@ def create_app(
     *,
     registry: CollectorRegistry,
     routers: Sequence[APIRouter] = (),
-    statuses: errors.Statuses = MappingProxyType({}),
     body_bytes: int = 1 << 20,
     picture_bytes: int = 16 << 20,
 ) -> FastAPI:
@@ -38,7 +36,6 @@ def create_app(
         parts: What the routes work with; each route's signature says which of them it needs.
         registry: What `/metrics` shows; request metrics are declared on it.
         routers: More routes, such as those of the predictor.
-        statuses: HTTP statuses of further classes of errors.
         body_bytes: The greatest body of a request.
         picture_bytes: The greatest body of a request to classify pictures.
     """
@@ -56,7 +53,7 @@ def create_app(
     )
     app.state.parts = parts
     app.state.registry = registry
-    errors.install(app, statuses)
+    errors.install(app)
     for router in (runs.routes, results.routes, places.routes, *routers, health.routes):
         app.include_router(router)
     return app

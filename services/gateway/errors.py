@@ -22,9 +22,7 @@ from starlette.routing import compile_path
 from services.gateway.predict import errors as predict
 from shared import errors
 
-Statuses = Mapping[type[errors.TandemError], int]
-
-STATUSES: Statuses = {
+STATUSES: Mapping[type[errors.TandemError], int] = {
     errors.TandemError: 500,
     errors.InputError: 422,
     errors.DatasetError: 409,
@@ -84,10 +82,9 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def status_of(error: errors.TandemError, more: Statuses | None = None) -> int:
-    """The HTTP status of an error: that of the nearest class in the table, into which `more` classes may be put."""
-    table = {**STATUSES, **(more or {})}
-    return next(table[kind] for kind in type(error).__mro__ if kind in table)
+def status_of(error: errors.TandemError) -> int:
+    """The HTTP status of an error: that of the nearest class in the table."""
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
 def answer(
@@ -104,27 +101,17 @@ def answer(
     return JSONResponse({"error": view.model_dump()}, status_code=status, headers=headers)
 
 
-def install(app: FastAPI, more: Statuses) -> None:
-    """Makes `app` answer every error that reaches it in the one shape. `middleware.Guard` sees to the unexpected ones.
-
-    Args:
-        app: The application.
-        more: Statuses of further classes, such as the predictor's own.
-    """
-
-    async def on_tandem_error(_request: Request, error: Exception) -> JSONResponse:
-        return from_error(error, more)
-
-    app.add_exception_handler(errors.TandemError, on_tandem_error)
+def install(app: FastAPI) -> None:
+    """Makes `app` answer every error in the one shape; `middleware.Guard` sees to the unexpected ones."""
+    app.add_exception_handler(errors.TandemError, _on_tandem_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
-def from_error(error: Exception, more: Statuses | None = None) -> JSONResponse:
-    """The answer to an error that tandem raised on purpose."""
+async def _on_tandem_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.TandemError):
         raise error
-    status = status_of(error, more)
+    status = status_of(error)
     headers = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return answer(status, code=error.code, message=error.message, where=error.where, hint=error.hint, headers=headers)
 

@@ -30,10 +30,6 @@ from shared.spec import DatasetSpec
 RECIPES = {"tiny": "name: tiny\nsteps: 100\ndataset: {kind: shapes}\n", "broken": "- not\n- a mapping\n"}
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL of the gateway: nothing of it catches this."""
-
-
 class Client:
     """Sends requests to an ASGI application, one at a time."""
 
@@ -159,8 +155,11 @@ class Bench:
             recipes_folder=self.recipes,
         )
 
+    def client_of(self, app: FastAPI) -> Client:
+        return Client(app)
+
     def client(self, **arguments: Any) -> Client:
-        return Client(create_app(self.parts, registry=self.registry, **arguments))
+        return self.client_of(create_app(self.parts, registry=self.registry, **arguments))
 
     def start(self, **changes: Any) -> str:
         self.epoch += 1

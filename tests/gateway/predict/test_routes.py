@@ -1,14 +1,13 @@
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from prometheus_client import CollectorRegistry
 
 from services.gateway.app import create_app
-from services.gateway.parts import Parts
 from services.gateway.predict import routes
 
 OLD, NEW = "20260101-000000-a-0001", "20260102-000000-b-0002"
@@ -21,18 +20,18 @@ def png() -> bytes:
 
 
 @pytest.fixture(params=[True, False], ids=["around routing", "through routing"])
-def site(request: pytest.FixtureRequest, models, make_serving, client_of) -> Any:
+def site(request: pytest.FixtureRequest, models, make_serving, bench) -> Any:
     """A client of the gateway's application, with and without the way around routing."""
     models.add_run(OLD, name="flowers")
     models.export(OLD, 3, precision=0.5)
     models.export(NEW, 5, precision=0.25)
     serving = make_serving()
     predict = routes.router(predictor=serving.predictor, classifier=serving.classifier)
-    parts = Parts(checks={}, predictor=serving.predictor)
-    app = create_app(parts, registry=CollectorRegistry(), routers=[predict])
+    parts = replace(bench.parts, predictor=serving.predictor)
+    app = create_app(parts, registry=bench.registry, routers=[predict])
     if request.param:
         routes.install(app, classifier=serving.classifier)
-    client = client_of(app)
+    client = bench.client_of(app)
     client.app = app
     return client
 
