@@ -1,0 +1,46 @@
+"""The whole trainer as a program, with the NumPy engine in TensorFlow's place: for tests that start real processes.
+
+Run it as `python -m tests.trainer.numpy_trainer` with the trainer's own flags. SECONDS_PER_STEP slows it down;
+FULL_DISK names a file during whose existence no checkpoint can be written.
+"""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+from services.trainer.__main__ import run
+from services.trainer.command import Parts
+from services.trainer.engine import Engine
+from shared.data.examples import Dataset
+from shared.records import Device
+from shared.spec import RunSpec
+from tests.trainer.numpy_engine import NumpyEngine, open_small_dataset
+
+
+def build_engine(spec: RunSpec, dataset: Dataset) -> Engine:
+    return NumpyEngine(spec, seconds_per_step=float(os.environ.get("SECONDS_PER_STEP", "0")))
+
+
+def devices() -> tuple[Device, ...]:
+    return (Device(name="cpu:0", kind="cpu"),)
+
+
+def fill_disk_while_there(mark: Path) -> None:
+    """Lets every write into a checkpoint fail with ENOSPC for as long as `mark` exists."""
+    original = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if mark.exists() and "/checkpoints/" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(descriptor, data)
+
+    os.write = write
+
+
+if __name__ == "__main__":
+    if mark := os.environ.get("FULL_DISK"):
+        fill_disk_while_there(Path(mark))
+    sys.exit(
+        run(sys.argv[1:], parts=Parts(open_dataset=open_small_dataset, build_engine=build_engine, devices=devices))
+    )
