@@ -88,5 +88,4 @@ def exit_code(error: TandemError) -> int:
 
 
 def _complain(session: Session, text: str) -> None:
-    line = " ".join(text.split())
-    session.errors.print(f"tandem: {line}", markup=False, highlight=False, soft_wrap=True)
+    session.tell(f"tandem: {' '.join(text.split())}")

@@ -110,14 +110,8 @@ class Client:
         return [_view(Checkpoint, item) for item in _listed(answer, "checkpoints")]
 
     def models(self) -> list[Model]:
-        """What can be asked for a classification: every run that has judged weights, by its id."""
-        return [
-            Model(
-                name=run.id, run=run.id, **run.best.model_dump(include={"step", "weights", "decay", "precision_at_1"})
-            )
-            for run in self.runs()
-            if run.best is not None
-        ]
+        """What can be asked for a classification, the newest run first, before them all `best`."""
+        return [_view(Model, item) for item in _listed(self._send("GET", "/v1/models"), "models")]
 
     def classify(
         self, image: bytes, *, model: str = "best", media_type: str = "image/png", top: int = 5

@@ -111,10 +111,10 @@ def progress_text(run: Run) -> str:
 
 def models_table(models: Iterable[Model]) -> Table:
     """A line per model."""
-    table = _table("model", "weights", "step", "precision at 1")
+    table = _table("model", "weights", "step", "precision at 1", "run")
     for model in models:
         name = weights_name(model.weights, model.decay)
-        table.add_row(model.name, name, f"{model.step:,}", figure(model.precision_at_1))
+        table.add_row(model.model, name, f"{model.step:,}", figure(model.precision_at_1), model.run)
     return table
 
 

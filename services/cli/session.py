@@ -40,6 +40,10 @@ class Session:
         """Prints one line of a result, as it is: never wrapped, and nothing in it is taken for markup."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def tell(self, text: str) -> None:
+        """Prints one line beside the results, for people alone."""
+        self.errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def show_json(self, values: Any) -> None:
         """Prints a result for programs: one JSON document."""
         self.show(json.dumps(values, indent=2, ensure_ascii=False))

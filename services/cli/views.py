@@ -135,11 +135,13 @@ class Classification(View):
 
 
 class Model(View):
-    """A name that can be asked for a classification, and the judged weights that would answer."""
+    """What can be asked for a classification under the name `model`, and the judged weights that answer now."""
 
-    name: str
+    model: str
     run: str
     step: int
     weights: str
     decay: float | None = None
     precision_at_1: float | None = None
+    classes: tuple[str, ...] = ()
+    input_shape: tuple[int, int, int] | None = None

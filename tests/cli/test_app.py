@@ -17,6 +17,7 @@ from tests.cli.fake_gateway import FakeGateway, error_response, run_view, verdic
 
 RUN = "20260102-030405-shapes-0a1b"
 BEST = {"step": 100, "weights": "ema", "decay": 0.9999, "precision_at_1": 0.61, "interval": [0.59, 0.63]}
+MODEL = {"model": "best", "run": RUN, "step": 100, "weights": "ema", "decay": 0.9999, "precision_at_1": 0.61}
 PNG = b"\x89PNG\r\n\x1a\n and more"
 ANSWER = {
     "model": "best",
@@ -149,7 +150,7 @@ def test_predict_of_something_else_than_a_picture_sends_nothing(tmp_path: Path) 
     (tmp_path / "notes.txt").write_text("hello")
     terminal = Terminal({("POST", "/v1/models/best:classify"): ANSWER})
     assert terminal("predict", str(tmp_path / "a.png"), str(tmp_path / "notes.txt")) == 2
-    assert f"{tmp_path}/notes.txt: is neither a PNG nor a JPEG" in terminal.complaints.getvalue()
+    assert f"{tmp_path}/notes.txt: is no PNG, JPEG or WebP picture" in terminal.complaints.getvalue()
     assert terminal.gateway.requests == []
 
 
@@ -160,9 +161,18 @@ def test_predict_of_a_missing_file_names_it(tmp_path: Path) -> None:
 
 
 def test_models_are_listed_with_their_precision() -> None:
-    terminal = Terminal({("GET", "/v1/runs"): {"runs": [run_view(best=BEST), run_view(id="unjudged")]}})
+    terminal = Terminal({("GET", "/v1/models"): {"models": [MODEL, MODEL | {"model": RUN}]}})
     assert terminal("models") == 0
-    assert terminal.output.getvalue().splitlines()[1].split() == [RUN, "EMA", "0.9999", "100", "0.610"]
+    _, best, run = (line.split() for line in terminal.output.getvalue().splitlines())
+    assert best == ["best", "EMA", "0.9999", "100", "0.610", RUN]
+    assert run == [RUN, "EMA", "0.9999", "100", "0.610", RUN]
+
+
+def test_no_models_yet_says_what_brings_the_first() -> None:
+    terminal = Terminal({("GET", "/v1/models"): {"models": []}})
+    assert terminal("models") == 0
+    assert terminal.output.getvalue() == ""
+    assert "first checkpoint" in terminal.complaints.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +195,7 @@ def test_json_is_one_document_on_standard_output(arguments: tuple[str, ...], key
             ("GET", f"/v1/runs/{RUN}/evaluations"): {"evaluations": [verdict(100, "raw", 0.5)]},
             ("POST", f"/v1/runs/{RUN}:stop"): run_view(state="stopping"),
             ("GET", "/v1/recipes"): {"recipes": ["shapes"]},
+            ("GET", "/v1/models"): {"models": [MODEL]},
         }
     )
     assert terminal(*arguments, "--json") == 0

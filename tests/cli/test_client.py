@@ -30,11 +30,11 @@ def test_run_carries_best_and_latest_figures() -> None:
     assert run.latest is not None and run.latest[0].kind == "raw"
 
 
-def test_models_are_the_runs_that_have_judged_weights() -> None:
-    best = {"step": 100, "weights": "ema", "decay": 0.9999, "precision_at_1": 0.61, "interval": None}
-    gateway = FakeGateway({("GET", "/v1/runs"): {"runs": [run_view(id="a", best=best), run_view(id="b")]}})
+def test_models_say_which_weights_answer() -> None:
+    best = {"model": "best", "run": RUN, "step": 100, "weights": "ema", "decay": 0.9999, "precision_at_1": 0.61}
+    gateway = FakeGateway({("GET", "/v1/models"): {"models": [best | {"classes": ["ring"], "loaded": True}]}})
     (model,) = gateway.client().models()
-    assert (model.name, model.step, model.weights, model.decay, model.precision_at_1) == ("a", 100, "ema", 0.9999, 0.61)
+    assert (model.model, model.run, model.step, model.weights, model.classes) == ("best", RUN, 100, "ema", ("ring",))
 
 
 def test_series_asks_for_so_many_points_and_keeps_gaps() -> None:

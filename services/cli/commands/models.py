@@ -10,13 +10,13 @@ from services.cli.output import answer_of, models_table, source_of
 from services.cli.session import Session
 from shared.errors import ImageError
 
-SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
 
 def predict(
     context: typer.Context,
     *,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="PNG or JPEG files.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="PNG, JPEG or WebP files.")],
     model: Annotated[str, typer.Option(help="A run's id or name, or `best`.")] = "best",
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     as_json: Json = False,
@@ -46,16 +46,16 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     elif found:
         session.console.print(models_table(found), highlight=False)
     else:
-        session.errors.print("Nothing was judged yet; the first checkpoint's verdict brings the first model.")
+        session.tell("Nothing was judged yet; the first checkpoint's verdict brings the first model.")
 
 
 def media_type(path: Path, data: bytes) -> str:
     """The media type of an encoded picture, told by its first bytes.
 
     Raises:
-        ImageError: It is neither PNG nor JPEG.
+        ImageError: It is none of PNG, JPEG and WebP.
     """
     for signature, kind in SIGNATURES.items():
         if data.startswith(signature):
             return kind
-    raise ImageError("is neither a PNG nor a JPEG picture", where=str(path), hint="Convert it first")
+    raise ImageError("is no PNG, JPEG or WebP picture", where=str(path), hint="Convert it first")

@@ -56,7 +56,7 @@ def list_runs(context: typer.Context, as_json: Json = False) -> None:
     elif runs:
         session.console.print(runs_table(runs), highlight=False)
     else:
-        session.errors.print("No runs yet: `tandem runs start shapes` starts one.", highlight=False)
+        session.tell("No runs yet: `tandem runs start shapes` starts one.")
 
 
 @app.command()

@@ -66,7 +66,7 @@ def up(
             screen.line(plan.note)
         if stop_leftovers(root, grace=STOP_SECONDS, clock=time.monotonic, wait=time.sleep):
             screen.line("stopped what an earlier `tandem up` that was killed had left running")
-        chosen = _port(port)
+        chosen = free_port(port, default=PORT)
         if port is None and chosen != PORT:
             screen.line(
                 f"port {PORT} is taken; the gateway listens on {chosen}: export TANDEM_URL=http://{HOST}:{chosen}"
@@ -113,22 +113,26 @@ def _children(root: Path, port: int) -> list[Child]:
     return [child("gateway", "--host", HOST, "--port", str(port), "--stop-slots-on-exit"), child("evaluator")]
 
 
-def _port(wanted: int | None) -> int:
-    """The port that was asked for, or 8000, or a free one where nobody asked and 8000 is taken."""
-    for candidate in (wanted or PORT, 0):
-        try:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def free_port(wanted: int | None, *, default: int) -> int:
+    """The port that was asked for, or the default one, or a free one where nobody asked and that is taken.
+
+    Raises:
+        InputError: The port that was asked for cannot be had.
+    """
+    problem = None
+    for candidate in (default, 0) if wanted is None else (wanted,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
                 probe.bind((HOST, candidate))
                 return int(probe.getsockname()[1])
-        except OSError as error:
-            if wanted is not None:
-                raise InputError(
-                    f"cannot be listened on: {error.strerror}",
-                    where=f"--port {wanted}",
-                    hint="Leave it out for a free one",
-                ) from error
-    raise InputError("no port is free", where="--port")
+            except OSError as error:
+                problem = error
+    raise InputError(
+        f"cannot be listened on: {problem and problem.strerror}",
+        where="--port" if wanted is None else f"--port {wanted}",
+        hint="Leave it out for a free one",
+    ) from problem
 
 
 @contextlib.contextmanager
