@@ -168,7 +168,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(json_values)
 def test_f38_arbitrary_json_is_refused_and_never_breaks_the_service(serving, value: Any) -> None:
     reply, answer = ask(serving, json.dumps({"instances": value}).encode(), content_type=JSON)
@@ -176,7 +176,7 @@ def test_f38_arbitrary_json_is_refused_and_never_breaks_the_service(serving, val
     assert answer["error"]["code"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=500), st.sampled_from(["image/png", JSON, RAW, "", "text/plain"]), st.text(max_size=20))
 def test_f38_arbitrary_bytes_and_queries_never_break_the_service(
     serving, body: bytes, content_type: str, query: str
