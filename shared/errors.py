@@ -4,7 +4,16 @@
     ├── InputError                 what somebody handed in is wrong; nothing was changed
     │   ├── SpecError              a run's specification (field path in `where`)
     │   ├── SettingsError          an environment variable or a command line flag
-    │   └── ImageError             a picture that is none, or is over a limit
+    │   ├── ImageError             a picture that is none, or is over a limit
+    │   │   ├── ImageFormatError       neither PNG, JPEG nor WebP, whatever its name says
+    │   │   ├── ImageTooLargeError     more bytes, pixels or a longer side than is taken
+    │   │   ├── ImageTruncatedError    it ends too early
+    │   │   ├── ImageCorruptError      it cannot be decoded
+    │   │   └── ImageAnimatedError     it has several frames, and which one is meant is unknown
+    │   ├── InstancesError         instances, a shape or an argument that does not fit the model (field path in `where`)
+    │   ├── BodyTooLargeError      a request's body is longer than is taken
+    │   ├── BodyTimeoutError       a request's body did not arrive in time
+    │   └── MediaTypeError         a request's content type is none that is read
     ├── DatasetError               a data set cannot be used
     │   ├── DatasetMissingError    files are not there (what was looked for, how to put them in place)
     │   ├── DatasetCorruptError    files are there and wrong (size, label, checksum)
@@ -14,11 +23,16 @@
     │   ├── UnknownSchemaError     a record of a schema version this release does not know
     │   ├── CorruptCheckpointError a checkpoint whose files do not match its manifest
     │   ├── NoGoodCheckpointError  checkpoints are there, and none of them is good
+    │   ├── CorruptExportError     an export that does not match its manifest, or does not work
     │   ├── NotWritableError       a folder that must be written to cannot be
     │   └── FencedError            another writer has taken over; this one must not commit any more
     ├── NotFoundError              no such run, checkpoint, evaluation, model
     ├── ConflictError              it exists, and its state does not allow this
     ├── UnavailableError           not now: no model yet, no slot, an engine that is away; worth a retry
+    │   ├── OverloadedError        as much waits as may wait
+    │   └── DeadlineError          there was no answer in time
+    ├── InferenceError             a model failed on this input
+    │   └── NotFiniteError         it answered with a number that is none, which is never passed on
     └── DivergedError              the loss or a weight is no longer a finite number
 
 Every error says three things to the person who reads it: what was wrong (`message`), where (`where`: a field path, a
@@ -79,6 +93,60 @@ class ImageError(InputError):
     code = "bad_image"
 
 
+class ImageFormatError(ImageError):
+    """Neither PNG, JPEG nor WebP."""
+
+    code = "image_format"
+
+
+class ImageTooLargeError(ImageError):
+    """More bytes, pixels or a longer side than is taken."""
+
+    code = "image_too_large"
+
+
+class ImageTruncatedError(ImageError):
+    """The picture ends too early."""
+
+    code = "image_truncated"
+
+
+class ImageCorruptError(ImageError):
+    """The picture cannot be decoded."""
+
+    code = "image_corrupt"
+
+
+class ImageAnimatedError(ImageError):
+    """The picture has several frames."""
+
+    code = "image_animated"
+
+
+class InstancesError(InputError):
+    """Instances, a shape or an argument that does not fit the model; `where` is the field's path."""
+
+    code = "bad_instances"
+
+
+class BodyTooLargeError(InputError):
+    """The body is longer than is taken."""
+
+    code = "too_large"
+
+
+class BodyTimeoutError(InputError):
+    """The body did not arrive in time."""
+
+    code = "body_timeout"
+
+
+class MediaTypeError(InputError):
+    """The content type is none that is read."""
+
+    code = "bad_media_type"
+
+
 class DatasetError(TandemError):
     """A data set cannot be used."""
 
@@ -133,6 +201,12 @@ class NoGoodCheckpointError(VolumeError):
     code = "no_good_checkpoint"
 
 
+class CorruptExportError(VolumeError):
+    """An export does not match its manifest, or does not work."""
+
+    code = "corrupt_export"
+
+
 class NotWritableError(VolumeError):
     """A folder that must be written to cannot be."""
 
@@ -161,6 +235,30 @@ class UnavailableError(TandemError):
     """Not now: no model yet, no free slot, an engine that is away. Worth a retry."""
 
     code = "unavailable"
+
+
+class OverloadedError(UnavailableError):
+    """As many pictures wait as may wait."""
+
+    code = "overloaded"
+
+
+class DeadlineError(UnavailableError):
+    """There was no answer in time."""
+
+    code = "deadline_exceeded"
+
+
+class InferenceError(TandemError):
+    """The model failed on this input."""
+
+    code = "inference_failed"
+
+
+class NotFiniteError(InferenceError):
+    """The model answered with a number that is none."""
+
+    code = "not_finite"
 
 
 class DivergedError(TandemError):

@@ -20,6 +20,7 @@ from services.gateway.launchers.process import ProcessLauncher
 from services.gateway.lock import VolumeLock
 from services.gateway.metrics import RunMetrics
 from services.gateway.parts import Parts
+from services.gateway.predict.wiring import Predicting
 from services.gateway.reconcile import ReconcileLoop, Reconciler
 from services.gateway.settings import GatewaySettings
 from services.gateway.slots import Slots
@@ -138,20 +139,30 @@ def _steer_and_serve(
         poll=settings.gateway_poll_seconds,
         failures=metrics.failures.inc,
     )
+    predicting = Predicting(settings=settings, volume=volume, registry=registry)
     parts = Parts(
         runs=runs,
         slots=slots,
-        predictor=None,
+        predictor=predicting.predictor,
         checks={"volume": runs, "reconcile": loop},
         recipes_folder=settings.gateway_recipes,
     )
-    app = create_app(parts, registry=registry, body_bytes=settings.gateway_body_bytes)
+    app = create_app(
+        parts,
+        registry=registry,
+        routers=[predicting.router()],
+        body_bytes=settings.gateway_body_bytes,
+        picture_bytes=settings.predict_body_bytes,
+    )
+    predicting.install(app)
     loop.start()
+    predicting.start()
     sys.stdout.write(f"tandem gateway: {url}/docs (API), {url}/metrics, volume {volume.root}\n")
     sys.stdout.flush()
     try:
         server.serve(app, listener, log_level=settings.log_level)
     finally:
+        predicting.stop()
         stop.set()
         loop.join()
         if settings.gateway_stop_slots_on_exit:

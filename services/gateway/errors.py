@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from services.gateway.predict import errors as predict
 from shared import errors
 
 STATUSES: Mapping[type[errors.TandemError], int] = {
@@ -33,7 +32,17 @@ STATUSES: Mapping[type[errors.TandemError], int] = {
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.UnavailableError: 503,
-    **predict.STATUSES,
+    errors.ImageFormatError: 415,
+    errors.ImageTooLargeError: 413,
+    errors.ImageTruncatedError: 422,
+    errors.ImageCorruptError: 422,
+    errors.ImageAnimatedError: 422,
+    errors.InstancesError: 422,
+    errors.BodyTooLargeError: 413,
+    errors.BodyTimeoutError: 408,
+    errors.MediaTypeError: 415,
+    errors.OverloadedError: 429,
+    errors.DeadlineError: 504,
 }
 RETRY_SECONDS = 2
 CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "bad_media_type"}

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from services.gateway.predict.settings import PredictSettings
 from shared import recipes
-from shared.settings import Settings
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(PredictSettings):
     """See `docs/operations.md` for what each is good for."""
 
     gateway_host: str = Field(default="127.0.0.1", min_length=1, description="the address to listen at")

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.gateway.predict.errors import DeadlineError, InferenceError, NotFiniteError, OverloadedError
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import Images, LoadedModel, Logits
-from shared.errors import TandemError, UnavailableError
+from shared.errors import DeadlineError, InferenceError, NotFiniteError, OverloadedError, TandemError, UnavailableError
 
 Probabilities = npt.NDArray[np.float64]
 

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import pydantic_core
 
-from services.gateway.predict.errors import ImageTooLargeError, InstancesError, MediaTypeError
 from services.gateway.predict.headers import looks_like_image
 from services.gateway.predict.images import ImageLimits, decode_image, inspect_image
 from services.gateway.predict.models import Images
-from shared.errors import ImageError
+from shared.errors import ImageError, ImageTooLargeError, InstancesError, MediaTypeError
 
 JSON = "application/json"
 RAW = "application/octet-stream"

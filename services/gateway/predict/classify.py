@@ -25,19 +25,20 @@ from services.gateway.errors import RETRY_SECONDS, status_of
 from services.gateway.predict import bodies
 from services.gateway.predict.batching import Batcher, Probabilities, Work
 from services.gateway.predict.bodies import BodyReader
-from services.gateway.predict.errors import (
-    BodyTimeoutError,
-    BodyTooLargeError,
-    DeadlineError,
-    InstancesError,
-    MediaTypeError,
-    OverloadedError,
-)
 from services.gateway.predict.images import decode_image, inspect_image
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import Images, LoadedModel
 from services.gateway.predict.predictor import Predictor
-from shared.errors import ImageError, TandemError
+from shared.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    DeadlineError,
+    ImageError,
+    InstancesError,
+    MediaTypeError,
+    OverloadedError,
+    TandemError,
+)
 
 Headers = list[tuple[bytes, bytes]]
 

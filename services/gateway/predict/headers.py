@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Literal
 
-from services.gateway.predict.errors import (
+from shared.errors import (
     ImageAnimatedError,
     ImageCorruptError,
     ImageFormatError,

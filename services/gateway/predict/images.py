@@ -22,9 +22,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from services.gateway.predict.errors import ImageCorruptError, ImageFormatError, ImageTooLargeError
 from services.gateway.predict.headers import Header, read_header
-from shared.errors import ImageError
+from shared.errors import ImageCorruptError, ImageError, ImageFormatError, ImageTooLargeError
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from services.gateway.predict.errors import CorruptExportError
 from services.gateway.predict.store import Export
+from shared.errors import CorruptExportError
 from shared.layout import MANIFEST
 from shared.records import ExportManifest
 

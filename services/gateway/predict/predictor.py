@@ -17,11 +17,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from services.gateway.predict.errors import CorruptExportError
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import LoadedModel
 from services.gateway.predict.store import BEST, Catalog, Export, ExportStore, RunExports
-from shared.errors import TandemError, UnavailableError
+from shared.errors import CorruptExportError, TandemError, UnavailableError
 
 RETRY_FAILED_SECONDS = 30.0
 

@@ -12,10 +12,9 @@ from hypothesis.extra import numpy as arrays
 from prometheus_client import CollectorRegistry
 
 from services.gateway.predict.batching import Batcher, softmax
-from services.gateway.predict.errors import DeadlineError, InferenceError, NotFiniteError, OverloadedError
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import LoadedModel
-from shared.errors import UnavailableError
+from shared.errors import DeadlineError, InferenceError, NotFiniteError, OverloadedError, UnavailableError
 from shared.records import ExportManifest
 
 FAR = 60.0

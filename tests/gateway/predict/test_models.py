@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.gateway.predict.errors import CorruptExportError
 from services.gateway.predict.models import LoadedModel, OnnxLoader
 from services.gateway.predict.store import ExportStore
+from shared.errors import CorruptExportError
 
 RUN = "20260101-000000-a-0001"
 

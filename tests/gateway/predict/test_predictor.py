@@ -5,9 +5,8 @@ import weakref
 
 import pytest
 
-from services.gateway.predict.errors import CorruptExportError
 from services.gateway.predict.models import OnnxLoader
-from shared.errors import UnavailableError
+from shared.errors import CorruptExportError, UnavailableError
 
 A, B, C = "20260101-000000-a-0001", "20260102-000000-b-0002", "20260103-000000-c-0003"
 

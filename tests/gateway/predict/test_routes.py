@@ -116,4 +116,4 @@ def test_requests_are_counted_by_the_template_of_their_route(site) -> None:
 
 def test_body_over_the_limit_is_refused_in_the_one_shape(site) -> None:
     answer = site.post("/v1/models/best:classify", content=bytes(17 * 2**20), headers={"content-type": "image/png"})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import threading
 
@@ -7,7 +8,6 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from services.gateway.app import create_app
-from services.gateway.parts import Parts
 from services.gateway.predict.settings import PredictSettings
 from services.gateway.predict.wiring import Predicting
 from shared.errors import SettingsError
@@ -16,18 +16,22 @@ from shared.settings import load_settings
 RUN = "20260101-000000-a-0001"
 
 
-def test_wired_parts_answer_and_leave_no_thread_behind(models, client_of) -> None:
+def test_wired_parts_answer_and_leave_no_thread_behind(models, bench) -> None:
     models.export(RUN, 3)
     before = set(threading.enumerate())
     registry = CollectorRegistry()
     predicting = Predicting(settings=PredictSettings(), volume=models.volume, registry=registry)
-    app = create_app(Parts(checks={}, predictor=predicting.predictor), registry=registry, routers=[predicting.router()])
+    app = create_app(
+        dataclasses.replace(bench.parts, predictor=predicting.predictor),
+        registry=registry,
+        routers=[predicting.router()],
+    )
     predicting.install(app)
     predicting.start()
     try:
         picture = io.BytesIO()
         Image.fromarray(np.zeros((400, 300, 3), np.uint8)).save(picture, "JPEG")
-        answer = client_of(app).post(
+        answer = bench.client_of(app).post(
             "/v1/models/best:classify", content=picture.getvalue(), headers={"content-type": "image/jpeg"}
         )
         assert (answer.status_code, answer.json()["step"]) == (200, 3)
