@@ -27,7 +27,8 @@ from shared import atomic, logs, observe
 from shared.checkpoints import read_spec
 from shared.data.examples import Dataset
 from shared.errors import (
-    DatasetError,
+    DatasetCorruptError,
+    DatasetMissingError,
     DivergedError,
     FencedError,
     InputError,
@@ -296,4 +297,4 @@ def create_spec(folder: RunFolder, *, recipe: Path) -> RunSpec:
 
 def exit_status(error: Exception) -> int:
     """2 for what was handed in wrongly, 1 for everything else."""
-    return 2 if isinstance(error, InputError | NotFoundError | DatasetError) else 1
+    return 2 if isinstance(error, InputError | NotFoundError | DatasetMissingError | DatasetCorruptError) else 1

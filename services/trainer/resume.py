@@ -7,7 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.checkpoints import OPTIMIZER, Arrays, Checkpoint, CheckpointStore, spec_digest, training_values
-from shared.errors import ConflictError, CorruptCheckpointError, NoGoodCheckpointError, VolumeError
+from shared.errors import (
+    ConflictError,
+    CorruptCheckpointError,
+    DatasetCorruptError,
+    NoGoodCheckpointError,
+    SpecError,
+    VolumeError,
+)
 from shared.layout import MANIFEST, SAFETENSORS
 from shared.spec import RunSpec
 
@@ -31,7 +38,8 @@ def find_checkpoint(
 
     Raises:
         NoGoodCheckpointError: There were checkpoints, none is good, and `fresh` was not asked for.
-        ConflictError: `fresh` was asked for although one is good; or spec or data differ from what it was made with.
+        ConflictError: `fresh` was asked for although one is good.
+        SpecError, DatasetCorruptError: Spec or data differ from what it was made with.
         UnknownSchemaError: It was written by another release.
     """
 
@@ -59,7 +67,7 @@ def find_checkpoint(
         )
     _refuse_other_spec(checkpoint, spec)
     if checkpoint.manifest.dataset_fingerprint not in ("", dataset_fingerprint):
-        raise ConflictError(
+        raise DatasetCorruptError(
             f"was trained on other data (fingerprint {checkpoint.manifest.dataset_fingerprint[:16]}…;"
             f" now it is {dataset_fingerprint[:16]}…)",
             where=str(checkpoint.folder / MANIFEST),
@@ -103,7 +111,7 @@ def _refuse_other_spec(checkpoint: Checkpoint, spec: RunSpec) -> None:
     found = differences(before, training_values(spec))
     if before and not found:
         return
-    raise ConflictError(
+    raise SpecError(
         "was made by another specification" + (f": {'; '.join(found)}" if before else ""),
         where=str(checkpoint.folder / MANIFEST),
         hint="Put spec.json back as it was, or start a new run (steps alone may be changed, unless the learning"

@@ -2,8 +2,10 @@
 
 import os
 import random
+import re
 import signal
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -221,3 +223,21 @@ def test_what_is_handed_in_wrongly_is_named_in_one_line_and_nothing_is_made(
     assert named in trainer.text()
     assert len(trainer.text().splitlines()) == 1
     assert not volume.root.exists()
+
+
+def test_metrics_are_served_where_a_port_is_set(volume: Volume) -> None:
+    make_run(volume, RUN, small_spec(steps=100_000))
+    with training(volume, "--run", RUN, SECONDS_PER_STEP="0.005", TANDEM_TRAINER_METRICS_PORT="0") as trainer:
+        until(lambda: "/metrics" in trainer.text(), what=trainer)
+        address = re.search(r"http://\S+/metrics", trainer.text())
+        assert address is not None
+
+        def scraped() -> str:
+            with urllib.request.urlopen(address.group(), timeout=10) as answer:
+                return answer.read().decode()
+
+        until(lambda: f'tandem_checkpoint_commits_total{{run="{RUN}"}}' in scraped(), what=trainer)
+        until(lambda: f'tandem_checkpoint_write_seconds_count{{run="{RUN}"}} 0.0' not in scraped(), what=trainer)
+        text = scraped()
+    for name in ("tandem_training_step", "tandem_training_loss", "tandem_training_examples_total", "tandem_build_info"):
+        assert re.search(rf"^{name}{{.*}} \S+$", text, re.MULTILINE), name

@@ -4,7 +4,13 @@ import pytest
 
 from services.trainer.resume import find_checkpoint, load_groups
 from shared.checkpoints import Checkpoint, CheckpointStore, spec_digest
-from shared.errors import ConflictError, CorruptCheckpointError, NoGoodCheckpointError
+from shared.errors import (
+    ConflictError,
+    CorruptCheckpointError,
+    DatasetCorruptError,
+    NoGoodCheckpointError,
+    SpecError,
+)
 from shared.spec import RunSpec
 from tests.trainer.numpy_engine import NumpyEngine
 from tests.trainer.runs import small_spec
@@ -87,7 +93,7 @@ def test_a_fresh_start_does_not_bury_a_good_checkpoint(store: CheckpointStore) -
 def test_another_specification_is_refused_and_the_difference_is_shown(store: CheckpointStore) -> None:
     commit(store, 10, small_spec())
 
-    with pytest.raises(ConflictError) as caught:
+    with pytest.raises(SpecError) as caught:
         found(store, small_spec(batch_size=9, augment={"flip": False}))
 
     assert "augment.flip: was true, is false; batch_size: was 8, is 9" in caught.value.message
@@ -114,7 +120,7 @@ def test_steps_may_not_change_under_a_rate_whose_course_depends_on_them(store: C
     commit(store, 10, small_spec(learning_rate=COSINE))
 
     assert found(store, small_spec(learning_rate=COSINE)) == 10
-    with pytest.raises(ConflictError, match="steps: was 40, is 80"):
+    with pytest.raises(SpecError, match="steps: was 40, is 80"):
         found(store, small_spec(learning_rate=COSINE, steps=80))
 
 
@@ -138,7 +144,7 @@ def test_a_field_that_the_spec_has_gained_since_counts_with_its_default(store: C
 def test_other_data_are_refused(store: CheckpointStore) -> None:
     commit(store, 10, small_spec())
 
-    with pytest.raises(ConflictError, match="other data"):
+    with pytest.raises(DatasetCorruptError, match="other data"):
         found(store, small_spec(), fingerprint="e" * 64)
 
 
