@@ -105,6 +105,7 @@ class Assessor:
         folder, step = case.folder, case.checkpoint.step
         source = str(case.checkpoint.folder / kind)
         try:
+            _check_finite(weights, source=source)
             judged = self._judge.judge(case.spec, weights, source=source, wanted=case.wanted)
         except NotFiniteError as error:
             self._metrics.problem(error.code)
@@ -159,3 +160,10 @@ def _load(checkpoint: Checkpoint, kinds: Sequence[str]) -> tuple[dict[str, Array
         except CorruptCheckpointError as error:
             damage = damage or error
     return weights, damage
+
+
+def _check_finite(weights: Arrays, *, source: str) -> None:
+    # The answers alone do not tell: a rectifier can make a zero of what is not a number.
+    for name, array in weights.items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise NotFiniteError(f"{name} holds values that are not finite numbers", where=source)

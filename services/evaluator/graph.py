@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.defs
 import onnx.numpy_helper
 import tensorflow as tf
 import tf2onnx
@@ -108,6 +109,8 @@ def _without_weight_inputs(proto: Any, names: dict[str, str]) -> Any:
     graph = proto.graph
     if {item.name for item in graph.output} != {OUTPUT}:
         raise NotExportableError(f"the graph has the outputs {[item.name for item in graph.output]}")
+    if unknown := sorted(_unknown_operations(graph)):
+        raise NotExportableError(f"the network uses what ONNX does not have: {', '.join(unknown)}")
     kept = [item for item in graph.input if item.name not in names]
     del graph.input[:]
     graph.input.extend(kept)
@@ -115,6 +118,13 @@ def _without_weight_inputs(proto: Any, names: dict[str, str]) -> Any:
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
     return proto
+
+
+def _unknown_operations(graph: Any) -> set[str]:
+    # tf2onnx only logs what it cannot convert, and leaves TensorFlow's operation in the graph.
+    unknown = {node.op_type for node in graph.node if not onnx.defs.has(node.op_type, node.domain)}
+    inner = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    return unknown.union(*(_unknown_operations(part) for part in inner))
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:

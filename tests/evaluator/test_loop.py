@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from services.evaluator.judging import NotExportableError
+from services.evaluator.judging import NotExportableError, NotFiniteError
 from services.evaluator.loop import ONCE_ATTEMPTS, UNFORESEEN_ATTEMPTS
 from shared.checkpoints import CheckpointStore
 from shared.errors import DatasetMissingError
@@ -150,14 +150,27 @@ def test_f25_averages_that_equal_the_raw_weights_are_told(evaluator, runs, verdi
     assert verdict(folder, step, EMA).status == "judged"
 
 
-def test_weights_that_answer_no_numbers_fail_at_once_and_for_good(evaluator, runs, verdict):
+def test_weights_that_are_no_numbers_fail_at_once_and_for_good(evaluator, runs, verdict):
     folder = runs.run()
     runs.commit(folder, 10, groups={"raw": weights(1), EMA: weights(math.nan)})
     work(evaluator)
     assert verdict(folder, 10, "raw").status == "judged"
     assert verdict(folder, 10, EMA).status == "failed"
-    assert "not finite" in verdict(folder, 10, EMA).problem
+    assert "w holds values that are not finite numbers" in verdict(folder, 10, EMA).problem
     assert evaluator.exporter.asked == []
+
+
+def test_answers_that_are_no_numbers_fail_at_once_and_for_good(evaluator, runs, verdict):
+    folder = runs.run()
+    runs.commit(folder, 10)
+
+    def overflow(source):
+        raise NotFiniteError("10 of 10 answers are not finite numbers", where=source)
+
+    evaluator.judge.before = overflow
+    assert work(evaluator) == 1
+    assert verdict(folder, 10, EMA).status == "failed"
+    assert "10 of 10 answers" in verdict(folder, 10, EMA).problem
 
 
 def test_a_checkpoint_pruned_while_it_waits_or_is_read_is_passed_over_quietly(evaluator, runs):

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from services.evaluator.judge import COMPARED_EXAMPLES, TensorFlowJudge, Workshop
+from services.evaluator.judging import AbandonedError, NotFiniteError
+from shared.data.catalog import open_dataset
+from shared.errors import CorruptCheckpointError, DatasetMissingError, SpecError
+from shared.ml.preprocess import evaluation_view
+from shared.ml.weights import assign_weights, read_weights
+from shared.spec import AugmentSpec, DatasetSpec, EvaluationSpec, ModelSpec, RunSpec
+
+EXAMPLES = 53
+
+
+def spec_of(**changes):
+    values = {
+        "dataset": DatasetSpec(kind="shapes", train_examples=20, test_examples=EXAMPLES),
+        "augment": AugmentSpec(crop=12),
+        "evaluation": EvaluationSpec(batch_size=20, top_k=3),
+    }
+    return RunSpec(**{**values, **changes})
+
+
+@pytest.fixture
+def workshop(volume):
+    return Workshop(volume=volume, cache_bytes=2**20)
+
+
+@pytest.fixture
+def judge(workshop):
+    return TensorFlowJudge(workshop=workshop)
+
+
+def weights_of(workshop, spec, *, scale=0.2, seed=0):
+    random = np.random.default_rng(seed)
+    arrays = read_weights(workshop.network(spec).model)
+    return {
+        name: np.abs(array + scale * random.standard_normal(array.shape)).astype(array.dtype)
+        if name.endswith("moving_variance")
+        else (array + scale * random.standard_normal(array.shape)).astype(array.dtype)
+        for name, array in arrays.items()
+    }
+
+
+def judged(judge, spec, weights):
+    return judge.judge(spec, weights, source="checkpoints/10/raw", wanted=lambda: True)
+
+
+@pytest.mark.parametrize("model", ["tutorial", "resnet-small"])
+def test_each_example_is_judged_exactly_once_the_last_partial_batch_included(judge, workshop, volume, model):
+    spec = spec_of(model=ModelSpec(name=model))
+    weights = weights_of(workshop, spec)
+    found = judged(judge, spec, weights)
+
+    dataset = open_dataset(spec.dataset, volume=volume)
+    images, labels = dataset.test.gather(np.arange(EXAMPLES, dtype=np.int64))
+    network = workshop.network(spec).model
+    assign_weights(network, weights, source="here")
+    logits = np.concatenate([network(evaluation_view(image[None], spec.augment), training=False) for image in images])
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits).numpy()
+    assert found.figures.examples == EXAMPLES
+    assert found.figures.precision_at_1 == pytest.approx((logits.argmax(1) == labels).mean())
+    assert found.figures.precision_at_k == pytest.approx(tf.math.in_top_k(labels, logits, 3).numpy().mean())
+    assert found.figures.loss == pytest.approx(losses.mean(), rel=1e-4)
+    assert [item.examples for item in found.figures.classes] == np.bincount(labels, minlength=10).tolist()
+    np.testing.assert_allclose(found.logits, logits, atol=1e-5 * np.abs(logits).max())
+    np.testing.assert_array_equal(found.images, images)
+    assert len(found.logits) == min(EXAMPLES, COMPARED_EXAMPLES)
+
+
+@pytest.mark.parametrize("batch_size", [1, 52, 53, 54, 1000])
+def test_the_size_of_the_batches_changes_no_count(judge, workshop, batch_size):
+    spec = spec_of()
+    weights = weights_of(workshop, spec)
+    expected = judged(judge, spec, weights).figures
+    found = judged(judge, spec_of(evaluation=EvaluationSpec(batch_size=batch_size, top_k=3)), weights).figures
+    assert found.examples == EXAMPLES
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert found.precision_at_1 == expected.precision_at_1
+
+
+def test_later_checkpoints_are_judged_with_their_own_weights(judge, workshop):
+    spec = spec_of()
+    one, two = weights_of(workshop, spec, seed=1), weights_of(workshop, spec, seed=2)
+    first, second = judged(judge, spec, one), judged(judge, spec, two)
+    assert first.figures.loss != second.figures.loss
+    assert judged(judge, spec, one).figures == first.figures
+
+
+def test_the_network_is_compiled_once(judge, workshop):
+    spec = spec_of()
+    for seed in range(3):
+        judged(judge, spec, weights_of(workshop, spec, seed=seed))
+    assert workshop.network(spec).logits.experimental_get_tracing_count() == 1
+
+
+def test_prepared_pictures_are_kept_within_the_bound_and_no_longer(volume):
+    size = EXAMPLES * 12 * 12 * 3 * 4
+    spec, other = spec_of(), spec_of(augment=AugmentSpec(crop=12, standardize="dataset"))
+    for cache_bytes, again in ((size, True), (size - 1, False)):
+        workshop = Workshop(volume=volume, cache_bytes=cache_bytes)
+        first, second = list(workshop.batches(spec)), list(workshop.batches(spec))
+        assert (first[0][0] is second[0][0]) is again
+        np.testing.assert_array_equal(first[-1][0], second[-1][0])
+        assert len(first[-1][1]) == EXAMPLES % 20
+        list(workshop.batches(other))
+        assert list(workshop.batches(spec))[0][0] is not first[0][0]
+
+
+def test_an_evaluation_that_is_not_wanted_any_more_ends_between_two_batches(judge, workshop):
+    spec = spec_of()
+    answers = iter([True, False])
+    with pytest.raises(AbandonedError):
+        judge.judge(spec, weights_of(workshop, spec), source="here", wanted=lambda: next(answers))
+
+
+def test_answers_that_are_not_finite_are_told(judge, workshop):
+    spec = spec_of()
+    weights = weights_of(workshop, spec)
+    weights["softmax_linear/bias"][3] = np.nan
+    with pytest.raises(NotFiniteError, match="53 of 53 answers"):
+        judged(judge, spec, weights)
+
+
+def test_weights_of_another_network_are_corrupt(judge, workshop):
+    spec = spec_of()
+    weights = weights_of(workshop, spec)
+    del weights["conv1/bias"]
+    with pytest.raises(CorruptCheckpointError, match="conv1/bias"):
+        judged(judge, spec, weights)
+
+
+def test_a_network_or_data_set_that_is_not_there_is_told_by_name(judge):
+    with pytest.raises(SpecError, match="unheard-of"):
+        judged(judge, spec_of(model=ModelSpec(name="unheard-of")), {})
+    with pytest.raises(DatasetMissingError):
+        judged(judge, spec_of(dataset=DatasetSpec(kind="cifar10")), {})
+    with pytest.raises(SpecError, match=r"augment\.crop"):
+        judged(judge, spec_of(augment=AugmentSpec(crop=40)), {})
