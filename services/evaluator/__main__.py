@@ -77,17 +77,17 @@ def _evaluate(
     atomic.probe_writable(volume.root)
     name = take_name(volume, settings.evaluator_name)
     claims = Claims(owner=name, clock=time.monotonic, wall=time.time, expiry=settings.evaluator_lease_seconds)
-    with _leaving_in_time(stop, claims.release_all):
+    with leaving_in_time(stop, claims.release_all):
         os.nice(settings.evaluator_nice)
         hide_gpus(os.environ, threads=settings.evaluator_threads)
+        refuse_gpus(gpus or _visible_gpus)
         # Imported only now: TensorFlow reads the environment when it is imported.
         import onnxruntime  # noqa: PLC0415
         import tensorflow  # noqa: PLC0415
 
         from services.evaluator.export import OnnxExporter  # noqa: PLC0415
-        from services.evaluator.judge import TensorFlowJudge, Workshop, visible_gpus  # noqa: PLC0415
+        from services.evaluator.judge import TensorFlowJudge, Workshop  # noqa: PLC0415
 
-        refuse_gpus(gpus or visible_gpus)
         workshop = Workshop(volume=volume, cache_bytes=settings.evaluator_cache_megabytes * 2**20)
         versions = {"tensorflow": tensorflow.__version__, "onnxruntime": onnxruntime.__version__}
         registry = CollectorRegistry()
@@ -151,6 +151,12 @@ def _evaluate(
     return 0
 
 
+def _visible_gpus() -> Sequence[str]:
+    from services.evaluator.judge import visible_gpus  # noqa: PLC0415
+
+    return visible_gpus()
+
+
 @contextlib.contextmanager
 def _serving(settings: EvaluatorSettings, registry: CollectorRegistry) -> Iterator[None]:
     if settings.evaluator_metrics_port is None:
@@ -172,14 +178,22 @@ def _serving(settings: EvaluatorSettings, registry: CollectorRegistry) -> Iterat
 
 
 @contextlib.contextmanager
-def _leaving_in_time(stop: StopEvent, release: Callable[[], None]) -> Iterator[None]:
-    """Ends the process in good time after a stop is asked for, even in the middle of what cannot be interrupted."""
+def leaving_in_time(
+    stop: StopEvent, release: Callable[[], None], *, grace_seconds: float = GRACE_SECONDS
+) -> Iterator[None]:
+    """Ends the process in good time after a stop is asked for, even in the middle of what cannot be interrupted.
+
+    Args:
+        stop: Set when a stop is asked for.
+        release: Called before the process is ended in the middle of the block.
+        grace_seconds: What the block has left after the stop to end by itself.
+    """
     done = threading.Event()
 
     def wait() -> None:
         while not stop.wait(3600):
             pass
-        if not done.wait(GRACE_SECONDS):
+        if not done.wait(grace_seconds):
             _LOG.info("stopped in the middle of an evaluation, which will be done again")
             release()
             os._exit(0)
@@ -201,4 +215,9 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Nothing is left to save, and taking TensorFlow down in order takes seconds on a busy machine.
+    os._exit(status)

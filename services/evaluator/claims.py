@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shared import atomic
 from shared.errors import VolumeError
-from shared.layout import RunFolder
+from shared.layout import STEP_NAME, RunFolder
 from shared.leases import LeaseWatch
 from shared.records import Lease, encode_record, read_record_or_none
 
@@ -88,11 +88,20 @@ class Claims:
         with exclusively(path.parent / ".lock"):
             if self._held_by_another(path):
                 return None
+            atomic.sweep(path.parent)  # all writing happens under the lock, so what is half-written is abandoned
             lease = Lease(step=step, owner=self._owner, token=secrets.token_hex(8), beat=0, time=self._wall())
             atomic.replace_file(path, encode_record(lease))
         claim = Claim(path=path, lease=lease, wall=self._wall)
         self._held = {held for held in self._held if not held.lost} | {claim}
         return claim
+
+    def leased(self, folder: RunFolder) -> list[int]:
+        """The steps of a run on which there is a lease, whoever's it is and whether it lives or not."""
+        try:
+            names = [path.stem for path in folder.leases.iterdir() if path.suffix == ".json"]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(int(name) for name in names if STEP_NAME.fullmatch(name))
 
     def release_all(self) -> None:
         """Gives back whatever is held; for the end of the process."""

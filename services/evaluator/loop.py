@@ -3,6 +3,7 @@
 Whatever goes wrong with one run concerns that run alone: it is told once, counted, and tried again later.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Literal
@@ -34,6 +35,8 @@ _LOG = logging.getLogger(__name__)
 
 # An error that nobody foresaw may be passing (memory, say), or the same for ever.
 UNFORESEEN_ATTEMPTS = 6
+# Runs looked through for abandoned leases whenever there is nothing else to do.
+TIDIED_AT_ONCE = 20
 # `run_once` gives up on what failed so often.
 ONCE_ATTEMPTS = 3
 
@@ -90,6 +93,7 @@ class EvaluationLoop:
         self._wall = wall
         self._poll_seconds = poll_seconds
         self._beat_seconds = beat_seconds
+        self._tidied = 0
 
     def run(self) -> None:
         """Judges until a stop is asked for."""
@@ -125,7 +129,19 @@ class EvaluationLoop:
                 return False
             if self._retries.ready(candidate.run) and self._retries.ready(_key(candidate)) and self._take(candidate):
                 return True
+        self._tidy()
         return False
+
+    def _tidy(self) -> None:
+        """Clears up after evaluators that were killed when all was judged, so that nobody takes it in hand again."""
+        folders = self._ledger.folders()
+        for folder in folders[self._tidied : self._tidied + TIDIED_AT_ONCE]:
+            for step in self._claims.leased(folder):
+                with contextlib.suppress(OSError):
+                    if (claim := self._claims.take(folder, step)) is not None:
+                        atomic.sweep(folder.evaluations / str(step))
+                        claim.release()
+        self._tidied = self._tidied + TIDIED_AT_ONCE if self._tidied + TIDIED_AT_ONCE < len(folders) else 0
 
     def _take(self, candidate: Candidate) -> bool:
         folder = self._ledger.folder(candidate.run)

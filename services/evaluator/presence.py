@@ -86,4 +86,5 @@ def _lock(folder: Path) -> bool:
     except BlockingIOError:
         os.close(descriptor)
         return False
+    atomic.sweep(folder)
     return True  # the descriptor stays open, and with it the lock, until the process ends

@@ -105,7 +105,7 @@ def test_prepared_pictures_are_kept_within_the_bound_and_no_longer(volume):
         np.testing.assert_array_equal(first[-1][0], second[-1][0])
         assert len(first[-1][1]) == EXAMPLES % 20
         list(workshop.batches(other))
-        assert list(workshop.batches(spec))[0][0] is not first[0][0]
+        assert next(workshop.batches(spec))[0] is not first[0][0]
 
 
 def test_an_evaluation_that_is_not_wanted_any_more_ends_between_two_batches(judge, workshop):

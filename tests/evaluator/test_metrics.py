@@ -1,0 +1,56 @@
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from services.evaluator.figures import Tally
+from services.evaluator.ledger import Lag
+from services.evaluator.metrics import EvaluatorMetrics
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry):
+    return EvaluatorMetrics(registry)
+
+
+@pytest.fixture
+def figures():
+    import numpy as np
+
+    tally = Tally(classes=("a", "b", "c"), top_k=2)
+    tally.add(np.float32([[2, 1, 0], [2, 1, 0]]), np.int32([0, 1]))
+    return tally.figures()
+
+
+def test_precision_is_that_of_the_newest_step_even_if_an_older_one_is_judged_later(registry, metrics, figures):
+    labels = {"run": "r", "weights": "raw", "top": "1"}
+    metrics.verdict("r", 20, "raw", figures, seconds=1.0)
+    assert registry.get_sample_value("tandem_evaluation_precision", labels) == 0.5
+    assert registry.get_sample_value("tandem_evaluation_precision", {**labels, "top": "2"}) == 1.0
+    better = figures.__class__(**{**vars(figures), "precision_at_1": 0.9})
+    metrics.verdict("r", 10, "raw", better, seconds=1.0)
+    assert registry.get_sample_value("tandem_evaluation_precision", labels) == 0.5
+    metrics.verdict("r", 30, "raw", better, seconds=1.0)
+    assert registry.get_sample_value("tandem_evaluation_precision", labels) == 0.9
+    assert registry.get_sample_value("tandem_evaluation_step", {"run": "r"}) == 30
+
+
+def test_the_number_of_series_does_not_grow_with_the_number_of_runs(registry, metrics, figures):
+    for number in range(300):
+        metrics.verdict(f"run-{number}", 10, "raw", figures, seconds=1.0)
+        metrics.lag([Lag(run=f"run-{number}", steps=5, since=1.0)], backlog=1, now=3.0)
+    text = generate_latest(registry).decode()
+    assert text.count("tandem_evaluation_step{") == 100
+    assert text.count("tandem_evaluation_precision{") == 200
+    assert text.count("tandem_evaluation_lag_steps{") == 1
+    assert registry.get_sample_value("tandem_evaluation_lag_seconds", {"run": "run-299"}) == 2.0
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_figure(registry, metrics):
+    metrics.lag([Lag(run="r", steps=5, since=100.0)], backlog=1, now=3.0)
+    metrics.started(-50.0)
+    assert registry.get_sample_value("tandem_evaluation_lag_seconds", {"run": "r"}) == 0.0
+    assert registry.get_sample_value("tandem_evaluation_start_seconds_sum") == 0.0
