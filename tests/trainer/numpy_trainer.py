@@ -1,7 +1,7 @@
 """The whole trainer as a program, with the NumPy engine in TensorFlow's place: for tests that start real processes.
 
 Run it as `python -m tests.trainer.numpy_trainer` with the trainer's own flags. SECONDS_PER_STEP slows it down;
-FULL_DISK names a file during whose existence no checkpoint can be written.
+FULL_DISK names a file during whose existence no checkpoint can be written; AS_USER is the number of a user to become.
 """
 
 import errno
@@ -39,6 +39,8 @@ def fill_disk_while_there(mark: Path) -> None:
 
 
 if __name__ == "__main__":
+    if user := os.environ.get("AS_USER"):
+        os.setuid(int(user))
     if mark := os.environ.get("FULL_DISK"):
         fill_disk_while_there(Path(mark))
     sys.exit(
