@@ -194,12 +194,13 @@ class Together:
             self._screen.line(line)
 
     def _shut_down(self) -> None:
-        if self._stop.is_set():
+        asked = self._stop.is_set()
+        if asked:
             self._screen.line("stopping    the trainer commits a checkpoint first; Ctrl-C again kills")
         late = self._keeper.stop(grace=STOP_SECONDS, wait=self._sleep)
         if late:
             self._screen.line(f"killed      {', '.join(late)}: had not stopped after {STOP_SECONDS:g} s")
-        elif self._stop.is_set():
+        elif asked:
             self._screen.line("stopped     running it again goes on from here")
 
 
