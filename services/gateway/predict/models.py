@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from services.gateway.predict.store import Export
-from shared.errors import CorruptExportError
+from shared.errors import CorruptExportError, NotFoundError
 from shared.layout import MANIFEST
 from shared.records import ExportManifest
 
@@ -92,6 +92,7 @@ class OnnxLoader:
         """The export, checked, loaded and warmed up.
 
         Raises:
+            NotFoundError: It was removed meanwhile.
             CorruptExportError: A file is missing or not what the manifest says, or the model does not do what it must;
                 names the file.
         """
@@ -145,6 +146,8 @@ def _verified(export: Export) -> bytes:
         try:
             data = path.read_bytes()
         except OSError as error:
+            if not export.folder.exists():
+                raise NotFoundError("was removed while it was read", where=str(export.folder)) from error
             raise CorruptExportError(f"cannot be read: {error.strerror}", where=str(path)) from error
         if len(data) != expected.size:
             raise CorruptExportError(f"is {len(data)} bytes long instead of {expected.size}", where=str(path))

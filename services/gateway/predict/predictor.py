@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import LoadedModel
 from services.gateway.predict.store import BEST, Catalog, Export, ExportStore, RunExports
-from shared.errors import CorruptExportError, TandemError, UnavailableError
+from shared.errors import CorruptExportError, NotFoundError, TandemError, UnavailableError
 
 RETRY_FAILED_SECONDS = 30.0
 
@@ -52,7 +52,7 @@ class Predictor:
 
     Args:
         store: What is on the volume.
-        load: Makes a model of an export, warmed up; raises CorruptExportError.
+        load: Makes a model of an export, warmed up; raises CorruptExportError, or NotFoundError if it is gone.
         metrics: Where swaps and failures are counted.
         clock: Monotonic seconds.
         max_loaded: The most models in memory.
@@ -209,6 +209,8 @@ class Predictor:
     def _try(self, export: Export) -> LoadedModel | None:
         try:
             model = self._load(export)
+        except NotFoundError:
+            return None  # the evaluator keeps a number of exports; the next look will not list it
         except CorruptExportError as error:
             if export.key not in self._failed:
                 log.error("%s", error, extra={"run": export.manifest.run, "step": export.manifest.step})

@@ -83,6 +83,23 @@ def test_f50_export_that_is_deleted_while_it_serves_goes_on_serving(models, make
     assert serving.predictor.loaded(A).key == (A, 2)
 
 
+def test_export_that_is_removed_while_it_is_loaded_is_no_failure(
+    models, make_serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = OnnxLoader(threads=1, largest_batch=2)
+
+    def load(export):
+        if export.manifest.step == 2:
+            export.folder.rename(export.folder.parent / ".trash-2")
+        return real(export)
+
+    models.export(A, 1, precision=0.5)
+    models.export(A, 2, precision=0.9)
+    serving = make_serving(load=load)
+    assert serving.predictor.loaded(A).key == (A, 1)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_next_best_serves_when_the_best_is_corrupt_from_the_start(models, make_serving) -> None:
     models.export(A, 1, precision=0.5)
     models.export(A, 2, precision=0.9, data=b"no model")
