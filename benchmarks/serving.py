@@ -166,7 +166,18 @@ def _load(server: Server, connections: int, seconds: int, folder: Path) -> Figur
         f'wrk.method = "POST"\nwrk.body = io.open("{server.body}", "rb"):read("*a")\n'
         f'wrk.headers["Content-Type"] = "{server.content_type}"\n'
     )
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), server.url]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--latency",
+        "--timeout",
+        "30s",
+        "-s",
+        str(script),
+        server.url,
+    ]
     used, (idle, total) = _used(server.process), _idle()
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     spent, (idle_after, total_after) = _used(server.process) - used, _idle()
