@@ -96,7 +96,7 @@ def _steer_and_serve(
     journal = Journal(volume=volume, clock=time.time)
     launcher = ProcessLauncher(
         volume=volume,
-        command=lambda slot: [sys.executable, "-m", "services.trainer", "--volume", str(volume.root), "--slot", slot],
+        command=settings.trainer_command,
         count=settings.gateway_slots,
         clock=time.monotonic,
         log_bytes=settings.gateway_slot_log_bytes,

@@ -1,8 +1,10 @@
 """What the gateway is told: environment variables with the prefix TANDEM_, and flags laid over them."""
 
+import shlex
+import sys
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from services.gateway.predict.settings import PredictSettings
 from shared import recipes
@@ -27,6 +29,11 @@ class GatewaySettings(PredictSettings):
     gateway_stop_grace_seconds: float = Field(
         default=120.0, gt=0, description="for a trainer to pause or stop by itself, and again after SIGTERM"
     )
+    gateway_trainer_command: str = Field(
+        default="{python} -m services.trainer --volume {volume} --slot {slot}",
+        min_length=1,
+        description="the command line of a trainer, split as a shell would",
+    )
     gateway_slot_log_bytes: int = Field(
         default=8 * 2**20, ge=4096, description="of a slot's printed output that are kept, twice"
     )
@@ -34,3 +41,25 @@ class GatewaySettings(PredictSettings):
     gateway_stop_slots_on_exit: bool = Field(
         default=False, description="when the gateway ends in order, trainers release their slots too"
     )
+
+    @field_validator("gateway_trainer_command")
+    @classmethod
+    def _fillable(cls, value: str) -> str:
+        fill(value, volume=Path(), slot="")
+        return value
+
+    def trainer_command(self, slot: str) -> list[str]:
+        """The words of the command line of a trainer for a slot."""
+        return fill(self.gateway_trainer_command, volume=self.volume.absolute(), slot=slot)
+
+
+def fill(command: str, *, volume: Path, slot: str) -> list[str]:
+    """The words of a command line, with `{python}`, `{volume}` and `{slot}` filled in.
+
+    Raises:
+        ValueError: It names something else, or has a quotation mark without its partner.
+    """
+    try:
+        return [word.format(python=sys.executable, volume=volume, slot=slot) for word in shlex.split(command)]
+    except (KeyError, IndexError) as error:
+        raise ValueError("only {python}, {volume} and {slot} can be filled in") from error

@@ -115,6 +115,7 @@ class Bench:
         self.restart()
 
     def restart(self) -> None:
+        self._client: Client | None = None
         self.registry = CollectorRegistry()
         self.journal = Journal(volume=self.volume, clock=lambda: self.epoch)
         self.index = Index(volume=self.volume)
@@ -159,7 +160,9 @@ class Bench:
         return Client(app)
 
     def client(self, **arguments: Any) -> Client:
-        return self.client_of(create_app(self.parts, registry=self.registry, **arguments))
+        if self._client is None:
+            self._client = self.client_of(create_app(self.parts, registry=self.registry, **arguments))
+        return self._client
 
     def start(self, **changes: Any) -> str:
         self.epoch += 1

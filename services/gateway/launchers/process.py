@@ -64,6 +64,8 @@ class ProcessLauncher:
     def start(self, slot: str) -> int | None:
         """Starts a trainer. See `Launcher.start`."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        if self._leader(slot) is not None:
+            raise ConflictError("a trainer is there already", where=f"slot {slot}")
         with self._file(slot, LOCK).open("ab") as lock, self._file(slot, ".log").open("ab") as log:
             if not _lock(lock):
                 raise ConflictError("a trainer is there already", where=f"slot {slot}")
@@ -84,24 +86,24 @@ class ProcessLauncher:
 
     def stop(self, slot: str, grace: float) -> None:
         """Asks for the release of the slot, once. See `Launcher.stop`."""
-        if slot in self._deadlines or not self._taken(slot):
-            return
-        self._deadlines[slot] = self._clock() + grace
         leader = self._leader(slot)
-        if leader is not None:
+        if leader is not None and slot not in self._deadlines:
+            self._deadlines[slot] = self._clock() + grace
             leader.signal(signal.SIGTERM)
 
     def kill(self, slot: str) -> None:
         """Ends the trainer and whatever it has started."""
-        for process in holders(self._file(slot, LOCK)):
+        leader = self._leader(slot)
+        for process in {*holders(self._file(slot, LOCK)), *([leader] if leader is not None else [])}:
             process.signal(signal.SIGKILL)
 
     def observe(self, slot: str) -> Observation:
         """What is in the slot. Reaps an ended child, and kills what is past its grace or was left behind by it."""
         child = self._children.get(slot)
-        exit_code = None if child is None else child.poll()
-        alive = self._taken(slot)
-        leader = self._leader(slot) if alive else None
+        taken = self._taken(slot)
+        exit_code = None if child is None else _exit_code(child, soon=not taken)
+        leader = self._leader(slot)
+        alive = taken or leader is not None
         if not alive:
             self._deadlines.pop(slot, None)
         elif leader is None or self._clock() >= self._deadlines.get(slot, float("inf")):
@@ -150,6 +152,13 @@ class ProcessLauncher:
 
     def _file(self, slot: str, suffix: str) -> Path:
         return self._folder / f"{slot}{suffix}"
+
+
+def _exit_code(child: subprocess.Popen[bytes], *, soon: bool) -> int | None:
+    """How the child ended; reaps it. `soon`: it has closed its files, so its end is a moment away, if not there."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return child.wait(timeout=1.0 if soon else 0.0)
+    return None
 
 
 def _lock(file: IO[bytes]) -> bool:

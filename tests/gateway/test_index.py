@@ -1,0 +1,153 @@
+import time
+from typing import Any
+
+import pytest
+
+from services.gateway.index import SLICE, last_point
+from shared.errors import CorruptRecordError, InputError, NotFoundError, UnknownSchemaError
+from shared.records import Desired, SeriesPoint, Verdict, write_record
+
+
+def verdict(run: str, step: int, *, weights: str = "raw", **values: Any) -> Verdict:
+    known: dict[str, Any] = {"examples": 10, "precision_at_1": 0.5, "interval": (0.4, 0.6), "time": 0.0} | values
+    if weights == "ema":
+        known["decay"] = known.get("decay", 0.9999)
+    return Verdict(run=run, step=step, weights=weights, confusion=((1, 0), (0, 1)), **known)
+
+
+def judge(bench: Any, run: str, step: int, kind: str = "raw", **values: Any) -> None:
+    weights = kind.partition("-")[0]
+    write_record(bench.folder(run).verdict(step, kind), verdict(run, step, weights=weights, **values))
+
+
+def point(step: int) -> SeriesPoint:
+    return SeriesPoint(
+        step=step, time=0, loss=1, cross_entropy=1, average_loss=1, learning_rate=0.1, examples_per_second=1
+    )
+
+
+def everything(_: Any) -> bool:
+    return True
+
+
+def nothing(_: Any) -> bool:
+    return False
+
+
+def test_a_changed_record_is_read_again_and_an_unchanged_one_is_not(bench: Any) -> None:
+    run = bench.start()
+    before = bench.index.get(run)
+    assert bench.index.get(run) is before
+    bench.report(run, "running", fence=1)
+    assert bench.index.get(run).status.phase == "running"
+    write_record(bench.folder(run).desired, Desired(generation=5, state="stopped", time=0))
+    assert bench.index.get(run).desired.generation == 5
+
+
+def test_verdicts_come_by_step_and_kind_without_their_bulk(bench: Any) -> None:
+    run = bench.start()
+    judge(bench, run, 10)
+    judge(bench, run, 9)
+    assert [each.step for each in bench.index.get(run).verdicts] == [9, 10]
+    judge(bench, run, 10, "ema-0.9999")
+    found = bench.index.get(run).verdicts
+    assert [(each.step, each.weights) for each in found] == [(9, "raw"), (10, "ema"), (10, "raw")]
+    assert all(each.confusion == () for each in found)
+
+
+def test_a_foreign_file_among_the_verdicts_is_passed_over(bench: Any) -> None:
+    run = bench.start()
+    judge(bench, run, 10)
+    (bench.folder(run).evaluations / "10" / ".tmp-raw.json-1-ab").write_text("{")
+    (bench.folder(run).evaluations / "10" / "notes.json").write_text("{}")
+    assert len(bench.index.get(run).verdicts) == 1
+
+
+def test_new_and_removed_runs_are_noticed(bench: Any) -> None:
+    first, second = bench.start(), bench.start()
+    assert [each.id for each in bench.index.runs()] == [first, second]
+    bench.folder(first).spec.unlink()
+    bench.index.refresh(nothing)
+    assert [each.id for each in bench.index.runs()] == [second]
+    with pytest.raises(NotFoundError):
+        bench.index.get(first)
+
+
+def test_a_run_that_rests_is_seen_in_its_turn_and_one_at_work_at_once(bench: Any) -> None:
+    runs = [bench.start() for _ in range(SLICE + 1)]
+    bench.index.refresh(nothing)
+    for run in runs:
+        judge(bench, run, 1)
+    bench.index.refresh(nothing)
+    seen = [bool(each.verdicts) for each in bench.index.runs()]
+    assert seen.count(False) == 1
+    bench.index.refresh(nothing)
+    assert all(each.verdicts for each in bench.index.runs())
+    judge(bench, runs[-1], 2)
+    bench.index.refresh(everything)
+    assert len(bench.index.runs()[-1].verdicts) == 2
+
+
+@pytest.mark.parametrize(("text", "error"), [("{", CorruptRecordError), ('{"schema_version": 7}', UnknownSchemaError)])
+def test_an_unreadable_run_is_a_problem_of_its_own_and_comes_back_when_mended(
+    bench: Any, text: str, error: type[Exception]
+) -> None:
+    run, other = bench.start(), bench.start()
+    whole = bench.folder(run).desired.read_bytes()
+    bench.folder(run).desired.write_text(text)
+    bench.index.refresh(everything)
+    assert [each.id for each in bench.index.runs()] == [other]
+    assert str(bench.folder(run).desired) in str(bench.index.problems()[run])
+    with pytest.raises(error):
+        bench.index.get(run)
+    bench.folder(run).desired.write_bytes(whole)
+    assert bench.index.get(run).desired.state == "running"
+    assert bench.index.problems() == {}
+
+
+def test_an_id_that_would_leave_the_volume_is_refused(bench: Any) -> None:
+    with pytest.raises(InputError):
+        bench.index.get("../../etc")
+
+
+def test_the_last_whole_line_of_a_series_counts(bench: Any) -> None:
+    path = bench.folder(bench.start()).series
+    path.parent.mkdir()
+    assert last_point(path) is None
+    lines = [point(step).model_dump_json() for step in (1, 2)]
+    path.write_text("\n".join(lines) + '\n{"step": 3, "ti')
+    assert last_point(path).step == 2
+
+
+def test_the_newest_checkpoint_is_known(bench: Any) -> None:
+    run = bench.start()
+    bench.checkpoint(run, 90)
+    bench.checkpoint(run, 100)
+    (bench.folder(run).checkpoints / ".tmp-200-1-aa").mkdir()
+    assert bench.index.get(run).checkpoint_step == 100
+
+
+def test_thousands_of_finished_runs_are_listed_in_milliseconds(bench: Any) -> None:
+    template = bench.folder(bench.start())
+    for number in range(2_000):
+        folder = bench.folder(f"20200101-000000-old-{number:04x}")
+        folder.root.mkdir()
+        folder.spec.hardlink_to(template.spec)
+        folder.desired.hardlink_to(template.desired)
+        folder.trainer.mkdir()
+        if number == 0:
+            bench.report(folder.id, "completed", step=100, fence=1)
+            done = folder.status
+        else:
+            folder.status.hardlink_to(done)
+    bench.step()
+    client = bench.client()
+    assert len(client.get("/v1/runs").json()["runs"]) == 2_001
+    took = []
+    for _ in range(5):  # the best of five: the machine may be busy with something else
+        before = time.perf_counter()
+        bench.runs.situations()
+        encoded = [bench.parts.views.encoded(each) for each in bench.runs.situations()]
+        took.append(time.perf_counter() - before)
+        assert len(encoded) == 2_001
+    assert min(took) < 0.05
