@@ -41,7 +41,7 @@ class Parts:
 
     runs: RunControl
     slots: Slots
-    predictor: Ready | None
+    predictor: Ready
     checks: dict[str, Ready]
     recipes_folder: Path
     series: SeriesReader = field(default_factory=SeriesReader)

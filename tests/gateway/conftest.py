@@ -98,6 +98,13 @@ class FakeLauncher:
             self.exits[slot] = exit_code
 
 
+class NoModel:
+    """Stands for a predictor that has nothing to predict with."""
+
+    def why_not_ready(self) -> str | None:
+        return "nothing was judged"
+
+
 class Bench:
     """A gateway's parts. `restart` makes them anew over the same volume and the same trainers."""
 
@@ -151,7 +158,7 @@ class Bench:
         self.parts = Parts(
             runs=self.runs,
             slots=self.slots,
-            predictor=None,
+            predictor=NoModel(),
             checks={"volume": self.runs},
             recipes_folder=self.recipes,
         )

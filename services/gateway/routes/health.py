@@ -34,10 +34,8 @@ async def livez() -> Live:
 @routes.get("/readyz", responses={**errors.documented(), 503: {"model": Readiness, "description": "Not ready"}})
 def readyz(parts: NeedsParts, response: Response, model: bool = False) -> Readiness:
     """Whether runs can be steered; with `?model=1` also whether there is a judged model to predict with."""
-    reasons = {name: reason for name, part in parts.checks.items() if (reason := part.why_not_ready()) is not None}
-    if model:
-        reason = "this gateway serves no models" if parts.predictor is None else parts.predictor.why_not_ready()
-        reasons |= {} if reason is None else {"model": reason}
+    asked = parts.checks | ({"model": parts.predictor} if model else {})
+    reasons = {name: reason for name, part in asked.items() if (reason := part.why_not_ready()) is not None}
     response.status_code = 503 if reasons else 200
     return Readiness(ready=not reasons, reasons=reasons)
 
