@@ -1,10 +1,11 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.trainer.order import SampleOrder
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), examples=st.integers(1, 60), epoch=st.integers(0, 1000))
 def test_every_epoch_is_a_full_permutation(seed: int, examples: int, epoch: int) -> None:
     indices = SampleOrder(seed=seed, examples=examples).indices(start=epoch * examples, count=examples)
@@ -12,6 +13,7 @@ def test_every_epoch_is_a_full_permutation(seed: int, examples: int, epoch: int)
     assert sorted(indices) == list(range(examples))
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 500), count=st.integers(0, 200), examples=st.integers(1, 60))
 def test_any_piece_equals_that_piece_of_the_whole(start: int, count: int, examples: int) -> None:
     whole = SampleOrder(seed=3, examples=examples).indices(start=0, count=700)
