@@ -1,0 +1,31 @@
+"""Whether a worker's heartbeat is fresh: the health check of containers that have no port of their own.
+
+Usage: python /opt/heartbeat.py evaluator|trainer NAME. A trainer's slot without an assignment, or with one whose trainer
+has not reported yet, is well: the container's own end says what went wrong there.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+SECONDS = 60.0
+
+kind, name = sys.argv[1:]
+volume = Path(os.environ.get("TANDEM_VOLUME", "/volume"))
+if kind == "evaluator":
+    status = volume / "evaluators" / name / "status.json"
+else:
+    assignment = volume / "slots" / name / "assignment.json"
+    if not assignment.exists():
+        sys.exit(0)
+    status = volume / "runs" / json.loads(assignment.read_text())["run"] / "trainer" / "status.json"
+    if not status.exists():
+        sys.exit(0)
+try:
+    age = time.time() - status.stat().st_mtime
+except FileNotFoundError:
+    sys.exit(f"{status} is not there yet")
+if age > SECONDS:
+    sys.exit(f"{status} was last written {age:.0f} s ago")
