@@ -1,7 +1,7 @@
 """Whether a worker's heartbeat is fresh: the health check of containers that have no port of their own.
 
-Usage: python /opt/heartbeat.py evaluator|trainer NAME. A trainer's slot without an assignment, or with one whose trainer
-has not reported yet, is well: the container's own end says what went wrong there.
+Usage: python /opt/heartbeat.py evaluator|trainer NAME. A slot without an assignment, or with one whose trainer has not
+reported yet, is well: the container's own end says what went wrong there.
 """
 
 import json

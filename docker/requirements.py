@@ -8,5 +8,8 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-for line in [*project["dependencies"], *(line for name in sys.argv[1:] for line in project["optional-dependencies"][name])]:
+for line in [
+    *project["dependencies"],
+    *(line for name in sys.argv[1:] for line in project["optional-dependencies"][name]),
+]:
     sys.stdout.write(line + "\n")

@@ -16,6 +16,9 @@ from services.gateway.app import create_app
 from services.gateway.control import RunControl
 from services.gateway.index import Index
 from services.gateway.journal import Journal
+from services.gateway.launchers.base import Launcher
+from services.gateway.launchers.docker import DockerLauncher, EngineHints
+from services.gateway.launchers.engine import Engine, connect
 from services.gateway.launchers.process import ProcessLauncher
 from services.gateway.lock import VolumeLock
 from services.gateway.metrics import RunMetrics
@@ -94,16 +97,12 @@ def _steer_and_serve(
     observe.add_build_info(registry, service="gateway")
     metrics = RunMetrics(registry)
     journal = Journal(volume=volume, clock=time.time)
-    launcher = ProcessLauncher(
-        volume=volume,
-        command=settings.trainer_command,
-        count=settings.gateway_slots,
-        clock=time.monotonic,
-        log_bytes=settings.gateway_slot_log_bytes,
-    )
+    launcher = _launcher(settings, volume=volume)
     slots = Slots(volume=volume, launcher=launcher, clock=time.monotonic, silence=settings.gateway_silence_seconds)
     index = Index(volume=volume)
     steering, woken = threading.RLock(), threading.Event()
+    if settings.gateway_launcher == "docker":
+        EngineHints(engine=_engine(settings), wake=woken.set, stop=stop, pause=1.0).start()
     runs = RunControl(
         volume=volume,
         index=index,
@@ -167,6 +166,23 @@ def _steer_and_serve(
         loop.join()
         if settings.gateway_stop_slots_on_exit:
             reconciler.stop_slots(sleep=time.sleep, poll=0.1)
+
+
+def _launcher(settings: GatewaySettings, *, volume: Volume) -> Launcher:
+    if settings.gateway_launcher == "docker":
+        return DockerLauncher(engine=_engine(settings), project=settings.gateway_docker_project, clock=time.monotonic)
+    return ProcessLauncher(
+        volume=volume,
+        command=settings.trainer_command,
+        count=settings.gateway_slots,
+        clock=time.monotonic,
+        log_bytes=settings.gateway_slot_log_bytes,
+    )
+
+
+def _engine(settings: GatewaySettings) -> Engine:
+    url = settings.gateway_docker_url
+    return Engine(connect=lambda: connect(url, timeout=settings.gateway_docker_seconds), where=url)
 
 
 def check_dataset(spec: DatasetSpec, *, volume: Volume) -> None:

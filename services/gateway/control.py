@@ -78,10 +78,12 @@ class RunControl:
             NotFoundError: There is no such recipe.
             SpecError: The specification is wrong; `where` names the field.
             DatasetError: Its data set is not at hand.
+            UnavailableError: What runs trainers is away; no run was made.
         """
         below = {} if recipe is None else recipes.load(recipe, self._recipes_folder)
         spec = parse_spec(overlay(below, changes), source="spec")
         self._check_dataset(spec.dataset)
+        self._slots.check()
         with self._lock:
             run_id = self._fresh_id(spec)
             desired = Desired(generation=0, state="running", time=self._clock())
@@ -111,6 +113,7 @@ class RunControl:
         Raises:
             NotFoundError: There is no such run.
             ConflictError: It has completed or failed, so there is nothing to stop.
+            UnavailableError: What runs trainers is away; nothing was changed.
         """
         with self._lock:
             situation = self.show(run_id)
@@ -151,6 +154,7 @@ class RunControl:
         return None
 
     def _want(self, run: Run, state: Literal["running", "paused", "stopped"], *, reason: str) -> None:
+        self._slots.check()
         generation = 0 if run.desired is None else run.desired.generation + 1
         desired = Desired(generation=generation, state=state, reason=reason, time=self._clock())
         write_record(run.folder.desired, desired)

@@ -20,7 +20,7 @@ from services.gateway.launchers.base import Launcher
 from services.gateway.metrics import RunMetrics
 from services.gateway.slots import Slot, Slots, greatest_fence
 from services.gateway.state import failure_text
-from shared.errors import ConflictError, TandemError
+from shared.errors import ConflictError, TandemError, UnavailableError
 from shared.layout import Volume
 from shared.lifecycle import StopEvent
 from shared.records import Assignment, TrainerStatus, write_record
@@ -28,6 +28,7 @@ from shared.records import Assignment, TrainerStatus, write_record
 log = logging.getLogger(__name__)
 
 BAD_INPUT_EXIT = 2
+OUT_OF_MEMORY = "its trainer was killed: it took more memory than it may"
 HOPELESS = frozenset(
     {"bad_input", "bad_spec", "bad_settings", "dataset_corrupt", "unknown_schema", "no_good_checkpoint", "diverged"}
 )
@@ -132,7 +133,8 @@ class Reconciler:
         reported = run.status is not None and run.status.fence == fence
         if history.ended >= fence or not (history.spawned >= fence or reported):
             return
-        self._end(run, slot.name, fence, slot.seen.exit_code)
+        trouble = OUT_OF_MEMORY if slot.seen.out_of_memory else None
+        self._end(run, slot.name, fence, slot.seen.exit_code, trouble=trouble)
 
     def _end(self, run: Run, slot: str, fence: int, exit_code: int | None, trouble: str | None = None) -> None:
         run = self._index.get(run.id)  # its last words may be newer than the last refresh
@@ -229,6 +231,8 @@ class Reconciler:
             pid = self._launcher.start(slot.name)
         except ConflictError:
             log.info("run %s: slot %s was taken a moment ago", run.id, slot.name)
+        except UnavailableError as error:
+            log.warning("run %s: its trainer cannot be started yet: %s", run.id, error)  # its slot stays as it is
         except (OSError, TandemError) as error:
             self._end(run, slot.name, fence, None, trouble=f"its trainer cannot be started: {error}")
         else:

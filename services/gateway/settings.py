@@ -3,6 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -15,7 +16,18 @@ class GatewaySettings(PredictSettings):
 
     gateway_host: str = Field(default="127.0.0.1", min_length=1, description="the address to listen at")
     gateway_port: int = Field(default=8000, ge=0, le=65_535, description="the port to listen at; 0 takes a free one")
-    gateway_slots: int = Field(default=1, ge=0, le=64, description="how many trainers may work at once")
+    gateway_launcher: Literal["process", "docker"] = Field(
+        default="process",
+        description="whether trainers are processes of this machine, or containers of a compose project",
+    )
+    gateway_slots: int = Field(default=1, ge=0, le=64, description="how many processes may train at once")
+    gateway_docker_url: str = Field(
+        default="unix:///var/run/docker.sock", description="where the Docker engine, or docker-proxy before it, answers"
+    )
+    gateway_docker_project: str = Field(
+        default="tandem", pattern="^[a-z0-9][a-z0-9_-]*$", description="the compose project whose trainers are slots"
+    )
+    gateway_docker_seconds: float = Field(default=5.0, gt=0, le=60, description="for an answer of the Docker engine")
     gateway_recipes: Path = Field(default=recipes.FOLDER, description="the folder of the recipes")
     gateway_poll_seconds: float = Field(default=0.5, gt=0, le=60, description="between two looks at the volume")
     gateway_silence_seconds: float = Field(

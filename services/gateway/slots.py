@@ -51,6 +51,14 @@ class Slots:
         self._slots: tuple[Slot, ...] = ()
         self._beats: dict[str, _Beat] = {}
 
+    def check(self) -> None:
+        """Returns if trainers can be seen and started now.
+
+        Raises:
+            UnavailableError: What runs them is away.
+        """
+        self._launcher.check()
+
     def look(self) -> tuple[Slot, ...]:
         """Looks at every slot, once; the answer stays in `now` until the next look."""
         self._slots = tuple(self._look(name) for name in self._launcher.slots())

@@ -22,7 +22,7 @@ from services.gateway.metrics import RunMetrics
 from services.gateway.parts import Parts
 from services.gateway.reconcile import Reconciler
 from services.gateway.slots import Slots
-from shared.errors import ConflictError
+from shared.errors import ConflictError, UnavailableError
 from shared.layout import RunFolder, Volume
 from shared.records import Assignment, Event, TrainerPhase, TrainerStatus, read_lines, read_record, write_record
 from shared.spec import DatasetSpec
@@ -61,10 +61,17 @@ class FakeLauncher:
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     retired: set[str] = field(default_factory=set)
-    trouble: OSError | None = None
+    out_of_memory: set[str] = field(default_factory=set)
+    trouble: Exception | None = None
+    away: UnavailableError | None = None
     on_start: Callable[[], None] = lambda: None
 
+    def check(self) -> None:
+        if self.away is not None:
+            raise self.away
+
     def slots(self) -> Sequence[str]:
+        self.check()
         return self.names
 
     def start(self, slot: str) -> int | None:
@@ -90,6 +97,7 @@ class FakeLauncher:
             pid=self.alive.get(slot),
             exit_code=self.exits.get(slot),
             retired=slot in self.retired,
+            out_of_memory=slot in self.out_of_memory,
         )
 
     def die(self, slot: str, exit_code: int | None) -> None:

@@ -1,4 +1,4 @@
-"""A Docker engine for tests: it speaks the few requests of the API that slots need, over a Unix socket, and can fail."""
+"""A Docker engine for tests: it speaks what slots need of the API, over TCP or a Unix socket, and fails if told to."""
 
 import json
 import queue
@@ -18,21 +18,37 @@ def exited(code: int, *, out_of_memory: bool = False) -> dict[str, Any]:
     return {"Status": "exited", "Running": False, "ExitCode": code, "OOMKilled": out_of_memory}
 
 
+class _TCPServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+
+class _UnixServer(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    block_on_close = False
+
+
 @dataclass
 class FakeEngine:
-    """Holds containers by name. `failure` is what every request but a ping of the socket itself is answered with."""
+    """Holds containers by name. `failure` is what every request is answered with, `start_failure` every start."""
 
-    socket: Path
+    socket: Path | None = None
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     failure: tuple[int, str] | None = None
     start_failure: tuple[int, str] | None = None
+    _port: int = 0
     _server: socketserver.BaseServer | None = None
     _streams: list["queue.Queue[str | None]"] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"unix://{self.socket}"
+        return f"tcp://127.0.0.1:{self._port}" if self.socket is None else f"unix://{self.socket}"
+
+    @property
+    def is_down(self) -> bool:
+        return self._server is None
 
     def up(self) -> None:
         engine = self
@@ -40,9 +56,12 @@ class FakeEngine:
         class Handler(_Handler):
             owner = engine
 
-        server = socketserver.ThreadingUnixStreamServer(str(self.socket), Handler)
-        server.daemon_threads = True
-        server.block_on_close = False
+        server: socketserver.TCPServer | socketserver.UnixStreamServer
+        if self.socket is None:
+            server = _TCPServer(("127.0.0.1", self._port), Handler)
+            self._port = server.server_address[1]
+        else:
+            server = _UnixServer(str(self.socket), Handler)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         self._server = server
 
@@ -51,7 +70,8 @@ class FakeEngine:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-        self.socket.unlink(missing_ok=True)
+        if self.socket is not None:
+            self.socket.unlink(missing_ok=True)
         self.end_streams()
 
     def say(self, action: str) -> None:
@@ -93,45 +113,43 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         owner = self.owner
+        if owner.is_down:
+            self.close_connection = True
+            return
         owner.requests.append(f"{self.command} {self.path}")
-        if owner.failure is not None:
-            return self._send(owner.failure[0], {"message": owner.failure[1]})
         parts = urlsplit(self.path)
         path = [part for part in parts.path.split("/") if part and not part.startswith("v1.")]
-        match path:
-            case ["_ping"]:
-                return self._send(200, "OK")
-            case ["version"]:
-                return self._send(200, {"ApiVersion": "1.41", "MinAPIVersion": "1.12", "Version": "fake"})
-            case ["events"]:
-                return self._stream()
-            case ["containers", "json"]:
-                listed = [{"Id": f"id-of-{name}", "Names": [f"/{name}"]} for name in owner.containers]
-                return self._send(200, listed)
-            case ["containers", name, action] if name in owner.containers:
-                return self._act(name, action, parse_qs(parts.query))
-        return self._send(404, {"message": f"No such container: {path[1:2]}"})
+        if owner.failure is not None:
+            self._send(owner.failure[0], {"message": owner.failure[1]})
+        elif path == ["events"]:
+            self._stream()
+        elif path[:1] == ["containers"] and len(path) == 3 and path[1] in owner.containers:
+            self._act(path[1], path[2], parse_qs(parts.query))
+        elif path in (["_ping"], ["version"], ["containers", "json"]):
+            listed = [{"Id": f"id-of-{name}", "Names": [f"/{name}"]} for name in owner.containers]
+            version = {"ApiVersion": "1.41", "MinAPIVersion": "1.12", "Version": "fake"}
+            self._send(200, {"_ping": "OK", "version": version, "json": listed}[path[-1]])
+        else:
+            self._send(404, {"message": f"No such container: {path[1:2]}"})
 
     def _act(self, name: str, action: str, query: dict[str, list[str]]) -> None:
         owner = self.owner
         running = owner.containers[name]["Running"]
         if action == "json":
             self._send(200, {"Id": f"id-of-{name}", "Name": f"/{name}", "State": owner.containers[name]})
+        elif action == "start" and owner.start_failure is not None:
+            self._send(owner.start_failure[0], {"message": owner.start_failure[1]})
         elif action == "start":
-            if owner.start_failure is not None:
-                return self._send(owner.start_failure[0], {"message": owner.start_failure[1]})
             owner.containers[name] = dict(RUNNING)
             self._send(304 if running else 204, None)
+        elif action == "kill" and not running:
+            self._send(409, {"message": f"Container {name} is not running"})
         elif action == "kill":
-            if not running:
-                return self._send(409, {"message": f"Container {name} is not running"})
-            killed = query.get("signal") == ["SIGKILL"]
-            if killed:
+            if query.get("signal") == ["SIGKILL"]:
                 owner.containers[name] = exited(137)
             self._send(204, None)
         else:
             self._send(404, {"message": "page not found"})
-        return None
 
     def _send(self, status: int, body: object) -> None:
         data = b"" if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()

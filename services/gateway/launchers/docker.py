@@ -1,7 +1,7 @@
-"""The launcher of containers: a slot is a service of compose.yaml, whose container is made there and only started here.
+"""The launcher of containers: a slot is a service of compose.yaml, which makes its container; here it is only started.
 
-A slot `trainer-<number>` is the container `<project>-trainer-<number>`. Nothing is remembered but the deadlines of stops:
-truth is what the engine lists and shows. Its events are hints, which have the next look taken at once.
+A slot `trainer-<number>` is the container `<project>-trainer-<number>`. Nothing is remembered but the deadlines of
+stops: truth is what the engine lists and shows. Its events are hints, which have the next look taken at once.
 """
 
 import logging

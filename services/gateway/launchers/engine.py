@@ -8,10 +8,11 @@ and come back.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from docker import APIClient
+from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.errors import APIError, DockerException, NotFound
 from requests.exceptions import RequestException
 
+from docker import APIClient
 from shared.errors import NotFoundError, TandemError, UnavailableError
 
 AWAY = frozenset({502, 503, 504})  # docker-proxy's own answers when nobody listens behind it
@@ -26,8 +27,18 @@ class EngineError(TandemError):
 
 
 def connect(url: str, *, timeout: float) -> APIClient:
-    """A client of the engine at `url`, speaking the newest version of the API that both know."""
-    return APIClient(base_url=url, version="auto", timeout=timeout)
+    """A client of the engine at `url`, speaking the engine's own version of the API.
+
+    Raises:
+        DockerException: The engine is not there, or is none.
+    """
+    # What the SDK would do by itself, but for the connection that it leaves open when the engine is not there.
+    asking = APIClient(base_url=url, version=DEFAULT_DOCKER_API_VERSION, timeout=timeout)
+    try:
+        version = asking.version(api_version=False)["ApiVersion"]
+    finally:
+        asking.close()
+    return APIClient(base_url=url, version=version, timeout=timeout)
 
 
 class Engine:
@@ -69,13 +80,24 @@ class Engine:
         self._ask(lambda client: client.start(name), name)
 
     def kill(self, name: str, signal: str) -> None:
-        """Sends a signal to a container's first process; one that does not run is left as it is. Raises like `state`."""
+        """Sends a signal to a container's first process, if it runs. Raises like `state`."""
         self._ask(lambda client: client.kill(name, signal), name)
 
     def events(self) -> Iterator[str]:
         """What happens to containers from now on, as actions (`start`, `die`, …), until the connection ends."""
-        for event in self._ask(lambda client: client.events(decode=True)):
-            yield str(event.get("Action", ""))
+        stream = self._ask(lambda client: client.events(decode=True))
+        try:
+            for event in stream:
+                yield str(event.get("Action", ""))
+        finally:
+            stream.close()
+            self.close()
+
+    def close(self) -> None:
+        """Closes the connection, if there is one; the next question makes another."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def _ask(self, question: Callable[[APIClient], Any], name: str = "") -> Any:
         try:
@@ -89,7 +111,7 @@ class Engine:
         except APIError as error:
             return self._answered(error, name)
         except (DockerException, RequestException, OSError) as error:
-            self._client = None
+            self.close()
             raise self._away(error) from error
 
     def _answered(self, error: APIError, name: str) -> None:

@@ -57,6 +57,9 @@ class ProcessLauncher:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deadlines: dict[str, float] = {}
 
+    def check(self) -> None:
+        """Returns: there is nothing between the gateway and its processes that could be away."""
+
     def slots(self) -> Sequence[str]:
         """The configured slots, then those of an earlier configuration in which a trainer still works."""
         return [*self._configured, *self._retired()]
