@@ -1,0 +1,126 @@
+"""`python -m benchmarks.training`: the whole trainer against Keras `fit`, in turns.
+
+Every contestant is a process of its own and trains the tutorial network at batch size 128; importing, compiling and
+the first steps are not counted. `trainer` is `python -m services.trainer` as it is: augmentation, averages, a line of
+the series every 10 steps, and two durable checkpoints within the measured steps, many times more than in a real run.
+What the others are, `keras_fit` says. Ratios are taken round by round, since a machine's speed drifts.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from benchmarks import machine
+from benchmarks.training.contest import Task, Window
+from shared.layout import Volume
+from shared.records import SeriesPoint, read_lines
+
+CONTESTANTS = ("trainer", "keras per-image", "keras per-batch")
+LOG_STEPS = 10
+
+
+class Contest:
+    """Lets contestants train, each in a process of its own, whose load is noted."""
+
+    def __init__(self, *, task: Task, load: machine.LoadLog) -> None:
+        self._task = task
+        self._load = load
+
+    def run(self, contestant: str, folder: Path) -> dict[str, float]:
+        """Lets one contestant train in a new folder, and returns its figures."""
+        folder.mkdir(parents=True)
+        window = self._trainer(folder) if contestant == "trainer" else self._keras(contestant, folder)
+        return {
+            "step_milliseconds": 1000 * window.step_seconds,
+            "examples_per_second": self._task.batch_size / window.step_seconds,
+            **asdict(self._load.during(window.start, window.end)),
+        }
+
+    def _keras(self, contestant: str, folder: Path) -> Window:
+        (folder / "task.json").write_text(self._task.to_json())
+        kind = contestant.removeprefix("keras ")
+        self._execute(folder, "benchmarks.training.keras_fit", folder / "task.json", kind, folder / "result.json")
+        return Window.read(folder / "result.json")
+
+    def _trainer(self, folder: Path) -> Window:
+        task = self._task
+        steps = task.warmup_steps + task.measured_steps
+        # One checkpoint falls in the middle of what is measured, and another one on its end.
+        recipe = {
+            "steps": steps,
+            "batch_size": task.batch_size,
+            "dataset": task.dataset,
+            "cadence": {"log_steps": LOG_STEPS, "checkpoint_steps": steps // 2},
+        }
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        run = Volume(Path(task.volume)).run(f"benchmark-{folder.parent.name}")
+        volume, name, path = "--volume", "--run", "--recipe"
+        self._execute(folder, "services.trainer", volume, task.volume, name, run.id, path, folder / "recipe.yaml")
+        times = {point.step: point.time for _, point in read_lines(run.series, SeriesPoint)}
+        return Window(steps=task.measured_steps, start=times[task.warmup_steps], end=times[steps])
+
+    def _execute(self, folder: Path, module: str, *arguments: str | Path) -> None:
+        output = folder / "output.txt"
+        with output.open("wb") as file:
+            process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=file, stderr=file)
+            self._load.watch(process.pid)
+            status = process.wait()
+        if status:
+            raise SystemExit(f"{module} failed:\n{output.read_text()[-3000:]}")
+
+
+def line(figures: dict[str, dict[str, float]]) -> str:
+    """One round for people."""
+    own = figures["trainer"]["step_milliseconds"]
+    parts = []
+    for name, figure in figures.items():
+        text = f"{name} {figure['step_milliseconds']:.1f} ms/step"
+        if name != "trainer":
+            text += f" = {figure['step_milliseconds'] / own:.2f} x"
+        parts.append(f"{text} ({figure['idle']:.0%} idle, others {figure['others']:.0%})")
+    return "; ".join(parts)
+
+
+def main() -> None:
+    """Runs the rounds, prints each, and writes all of it to a file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="a folder with CIFAR-10 in its official layout; without it, generated shapes")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=200, help="measured steps of each contestant, a multiple of 20")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-training.json"))
+    given = parser.parse_args()
+
+    rounds: list[dict[str, dict[str, float]]] = []
+    with tempfile.TemporaryDirectory() as temporary, machine.LoadLog() as load:
+        task = Task(
+            dataset={"kind": "cifar10", "path": given.data} if given.data else {"kind": "shapes"},
+            volume=str(Path(temporary) / "volume"),
+            batch_size=128,
+            warmup_steps=30,
+            measured_steps=given.steps,
+        )
+        contest = Contest(task=task, load=load)
+        for number in range(given.rounds):
+            folder = Path(temporary) / f"round{number}"
+            figures = {name: contest.run(name, folder / name.replace(" ", "-")) for name in CONTESTANTS}
+            rounds.append(figures)
+            print(f"round {number + 1}: {line(figures)}", flush=True)
+    ratios = {
+        name: statistics.median(r[name]["step_milliseconds"] / r["trainer"]["step_milliseconds"] for r in rounds)
+        for name in CONTESTANTS[1:]
+    }
+    print("median: " + "; ".join(f"the trainer is {ratio:.2f} x as fast as {name}" for name, ratio in ratios.items()))
+    record = {"machine": machine.describe(), "task": asdict(task), "rounds": rounds, "median_ratios": ratios}
+    given.output.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"written to {given.output}")
+
+
+if __name__ == "__main__":
+    main()
