@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from shared.ml.models.layers import LocalResponseNormalization, layer_seed
+from shared.ml.models.layers import LocalResponseNormalization, PooledConvolution, layer_seed
 
 
 def tutorial(*, image_shape: tuple[int, int, int], classes: int, seed: int, l2: float = 0.004) -> Any:
@@ -17,38 +17,32 @@ def tutorial(*, image_shape: tuple[int, int, int], classes: int, seed: int, l2: 
         l2: Factor of ½‖w‖² in the loss, for the kernels of `local3` and `local4`.
     """
 
-    def convolution(name: str, *, bias: float) -> Any:
-        return keras.layers.Conv2D(
-            64, 5, padding="same", activation="relu", name=name, **_initial(seed, name, deviation=0.05, bias=bias)
-        )
-
     def dense(name: str, units: int) -> Any:
         return keras.layers.Dense(
             units,
             activation="relu",
             kernel_regularizer=keras.regularizers.L2(l2 / 2) if l2 else None,
-            name=name,
-            **_initial(seed, name, deviation=0.04, bias=0.1),
+            **_beginning(seed, name, deviation=0.04, bias=0.1),
         )
 
     images = keras.Input(image_shape, name="images")
-    x = convolution("conv1", bias=0.0)(images)
-    x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
+    x = PooledConvolution(filters=64, **_beginning(seed, "conv1", deviation=0.05, bias=0.0))(images)
     x = _normalization("norm1")(x)
-    x = convolution("conv2", bias=0.1)(x)
+    beginning = _beginning(seed, "conv2", deviation=0.05, bias=0.1)
+    x = keras.layers.Conv2D(64, 5, padding="same", activation="relu", **beginning)(x)
     x = _normalization("norm2")(x)
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool2")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = dense("local3", 384)(x)
     x = dense("local4", 192)(x)
-    name = "softmax_linear"
-    logits = keras.layers.Dense(classes, name=name, **_initial(seed, name, deviation=1 / 192, bias=0.0))(x)
+    logits = keras.layers.Dense(classes, **_beginning(seed, "softmax_linear", deviation=1 / 192, bias=0.0))(x)
     return keras.Model(images, logits, name="tutorial")
 
 
-def _initial(seed: int, layer: str, *, deviation: float, bias: float) -> dict[str, Any]:
+def _beginning(seed: int, name: str, *, deviation: float, bias: float) -> dict[str, Any]:
     return {
-        "kernel_initializer": keras.initializers.TruncatedNormal(stddev=deviation, seed=layer_seed(seed, layer)),
+        "name": name,
+        "kernel_initializer": keras.initializers.TruncatedNormal(stddev=deviation, seed=layer_seed(seed, name)),
         "bias_initializer": keras.initializers.Constant(bias),
     }
 
