@@ -177,6 +177,13 @@ def test_verdict_that_never_comes_is_given_up_on() -> None:
     assert not [line for line in scene.lines if line.startswith("answer")]
 
 
+def test_trainer_that_died_and_is_started_again_is_told_of_once() -> None:
+    dead = {"state": "restarting", "reason": "its trainer was killed by signal 9", "checkpoint_step": 100}
+    scene = Scene({"state": "running"}, dead, dead, {"state": "running"}, COMPLETED)
+    assert scene.run() == 0
+    assert scene.line("restarting") == "restarting  from step 100: its trainer was killed by signal 9"
+
+
 def test_failed_run_says_why_and_exits_1() -> None:
     failure = {"code": "diverged", "message": "the loss is nan", "where": RUN, "hint": "Lower the rate"}
     scene = Scene({"state": "failed", "failure": failure})
@@ -224,3 +231,4 @@ def test_keep_serves_on_until_the_user_stops_it() -> None:
     scene.stop.wait = wait_a_while  # type: ignore[method-assign]
     assert scene.run() == 0
     assert scene.line("serving on")
+    assert not [line for line in scene.lines if "goes on from here" in line], "there is nothing to go on with"

@@ -63,6 +63,7 @@ class Together:
         self._sleep = sleep
         self._keep = keep
         self._poll = poll
+        self._over = False
 
     def run(self) -> int:
         """Does all of it.
@@ -91,6 +92,7 @@ class Together:
         if before is not None:
             self._screen.line(f"{before} (before)")
         run = self._follow(run, judgements)
+        self._over = True
         if run.state == "failed":
             self._screen.line(f"failure     {run.failure or run.reason or 'it does not say why'}")
         elif run.state == "completed":
@@ -134,11 +136,14 @@ class Together:
         return run
 
     def _follow(self, run: Run, judgements: Judgements) -> Run:
-        latest = run.latest
+        latest, state = run.latest, run.state
         while not run.finished:
             self._pause(progress_text(run), run.progress)
             try:
                 run = self._client.run(run.id)
+                if run.state == "restarting" != state:
+                    self._screen.line(f"restarting  from step {run.checkpoint_step or 0:,}: {run.reason}")
+                state = run.state
                 if run.latest != latest or run.finished:
                     latest = run.latest
                     self._tell(judgements.add(self._client.evaluations(run.id)))
@@ -194,7 +199,7 @@ class Together:
             self._screen.line(line)
 
     def _shut_down(self) -> None:
-        asked = self._stop.is_set()
+        asked = self._stop.is_set() and not self._over
         if asked:
             self._screen.line("stopping    the trainer commits a checkpoint first; Ctrl-C again kills")
         late = self._keeper.stop(grace=STOP_SECONDS, wait=self._sleep)
