@@ -180,9 +180,8 @@ class SlotsView(BaseModel):
 def run_view(situation: Situation) -> RunView:
     """What is shown of a run."""
     run, status, point = situation.run, situation.run.status, situation.run.last_point
-    step = 0 if status is None else status.step
-    if status is None or status.phase == "starting":
-        step = max(step, run.checkpoint_step or 0)  # it has not said yet from where it goes on
+    # A trainer that has just begun has not said yet from where it goes on, and one that was killed not how far it came.
+    step = max(0 if status is None else status.step, run.checkpoint_step or 0)
     working = situation.state.state == "running" and status is not None
     rate = status.examples_per_second if working and status is not None else None
     return RunView(
