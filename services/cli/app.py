@@ -7,7 +7,7 @@ import typer
 import typer.main
 from typer.exceptions import TyperException
 
-from services.cli.commands import data, models, runs, up
+from services.cli.commands import data, models, plot, runs, up
 from services.cli.session import Session
 from shared import observe
 from shared.errors import (
@@ -33,6 +33,7 @@ EXIT_CODES: tuple[tuple[type[TandemError], int], ...] = (
 app = typer.Typer(name="tandem", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
+app.add_typer(plot.app, name="plot")
 app.command("up")(up.up)
 app.command("predict")(models.predict)
 app.command("models")(models.models)

@@ -20,7 +20,7 @@ from shared.checkpoints import OPTIMIZER
 from shared.data.statistics import ChannelStatistics
 from shared.ml.models import build_model
 from shared.ml.preprocess import training_view, view_shape
-from shared.ml.schedules import learning_rate
+from shared.schedules import learning_rate
 from shared.ml.weights import assign_variables, named_variables, read_variables
 from shared.spec import RunSpec
 

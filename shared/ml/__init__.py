@@ -1,1 +1,1 @@
-"""The shared code that imports TensorFlow: input pipeline, models, schedules and averages."""
+"""The shared code that imports TensorFlow: preprocessing, networks and their weights."""

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from shared.ml.schedules import learning_rate
+from shared.schedules import learning_rate
 from shared.spec import ConstantRate, CosineRate, ExponentialRate, OneCycleRate, RateSpec
 
 TUTORIAL = 50_000 / 128

@@ -1,8 +1,8 @@
-"""The learning rate as a pure function of the step."""
+"""The learning rate as a pure function of the step. Free of TensorFlow, so that it can be plotted anywhere."""
 
 import math
 
-from shared.spec import ConstantRate, CosineRate, ExponentialRate, OneCycleRate, RateSpec
+from shared.spec import ConstantRate, CosineRate, ExponentialRate, OneCycleRate, RateSpec, RunSpec
 
 
 def learning_rate(spec: RateSpec, step: int, *, steps: int, steps_per_epoch: float) -> float:
@@ -23,6 +23,22 @@ def learning_rate(spec: RateSpec, step: int, *, steps: int, steps_per_epoch: flo
             return _cosine(spec, step, steps=steps)
         case OneCycleRate():
             return _one_cycle(spec, step / steps)
+
+
+def course(spec: RunSpec, *, examples: int, points: int) -> list[tuple[int, float]]:
+    """Step and learning rate at evenly spaced steps, the first and the last one of the run included.
+
+    Args:
+        spec: The run.
+        examples: The size of the training split.
+        points: How many, at most; a run of fewer steps has a point for each.
+    """
+    last, count = spec.steps - 1, min(points, spec.steps)
+    steps = [last * number // (count - 1) for number in range(count)] if count > 1 else [last]
+    per_epoch = examples / spec.batch_size
+    return [
+        (step, learning_rate(spec.learning_rate, step, steps=spec.steps, steps_per_epoch=per_epoch)) for step in steps
+    ]
 
 
 def _exponential(spec: ExponentialRate, step: int, *, steps_per_epoch: float) -> float:

@@ -1,0 +1,103 @@
+"""`tandem plot`: what a recipe's settings mean, drawn before anything is trained. Needs no gateway."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.commands.options import Json, settings_of
+from services.cli.curve import Point, svg_curve, text_curve
+from services.cli.session import Session
+from shared import recipes
+from shared.errors import InputError
+from shared.schedules import course
+from shared.spec import ExponentialRate, RunSpec, load_recipe, overlay, parse_spec
+
+app = typer.Typer(help="Draw what a recipe's settings mean.", no_args_is_help=True)
+
+# How many training pictures the published data sets have; other kinds have as many as their files hold.
+_PUBLISHED = {"cifar10": 50_000, "cifar100": 50_000}
+
+
+@app.command("rate")
+def plot_rate(
+    context: typer.Context,
+    *,
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name, or a YAML file; without it, the defaults.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as learning_rate.kind=cosine. Repeatable."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="How many steps to train.")] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="The size of the training split, where the kind of data does not say it.")
+    ] = None,
+    points: Annotated[int, typer.Option(min=2, max=100_000, help="How many steps are looked at.")] = 500,
+    output: Annotated[Path | None, typer.Option(help="Write it to this file: .svg or .csv.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the learning rate over the steps of a run."""
+    session: Session = context.obj
+    spec = _spec(recipe, settings or [], steps)
+    curve = course(spec, examples=examples or _examples(spec), points=points)
+    if output is not None:
+        _write(output, _content(output, spec, curve))
+        session.tell(f"wrote {output}")
+    if as_json:
+        session.show_json({"step": [step for step, _ in curve], "learning_rate": [rate for _, rate in curve]})
+    elif output is None:
+        session.show(_title(spec))
+        for line in text_curve(curve):
+            session.show(line)
+
+
+def _spec(recipe: str | None, settings: list[str], steps: int | None) -> RunSpec:
+    values: dict[str, Any] = {}
+    if recipe is not None:
+        values = load_recipe(Path(recipe)) if recipe.endswith((".yaml", ".yml")) else recipes.load(recipe)
+    values = overlay(values, settings_of(settings))
+    if steps is not None:
+        values = overlay(values, {"steps": steps})
+    return parse_spec(values, source=recipe or "--set")
+
+
+def _examples(spec: RunSpec) -> int:
+    if spec.dataset.kind == "shapes":
+        return spec.dataset.train_examples
+    published = _PUBLISHED.get(spec.dataset.kind)
+    if published is not None:
+        return published
+    if isinstance(spec.learning_rate, ExponentialRate):
+        raise InputError(
+            f"an epoch's length is not known: how many pictures does this data of kind {spec.dataset.kind} have?",
+            where="--examples",
+            hint="`tandem data describe` counts them",
+        )
+    return spec.batch_size  # the other schedules know no epochs
+
+
+def _content(output: Path, spec: RunSpec, curve: list[Point]) -> str:
+    match output.suffix:
+        case ".svg":
+            return svg_curve(curve, title=_title(spec))
+        case ".csv":
+            return "step,learning_rate\n" + "".join(f"{step},{rate!r}\n" for step, rate in curve)
+        case _:
+            raise InputError("is neither .svg nor .csv", where=f"--output {output}")
+
+
+def _write(output: Path, content: str) -> None:
+    try:
+        output.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be written", where=f"--output {output}") from error
+
+
+def _title(spec: RunSpec) -> str:
+    rate = spec.learning_rate
+    kind = rate.kind
+    if isinstance(rate, ExponentialRate):
+        kind += ", staircase" if rate.staircase else ", continuous"
+    return f"learning rate of {spec.name}: {kind}, {spec.steps:,} steps of {spec.batch_size}"
