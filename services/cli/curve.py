@@ -65,11 +65,11 @@ def svg_curve(points: Sequence[Point], *, title: str, width: int = 720, height: 
         f'<text x="{_LEFT}" y="22" font-size="14" fill="#222">{escape(title)}</text>',
     ]
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        step, value = first + (last - first) * share, top * share
+        step, value, foot = first + (last - first) * share, top * share, height - _BOTTOM + 18
         parts += [
             f'<path d="M{_LEFT} {y(value):.1f}H{width - _RIGHT}" stroke="#ddd"/>',
             f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="#555">{_short(value)}</text>',
-            f'<text x="{x(step):.1f}" y="{height - _BOTTOM + 18}" text-anchor="middle" fill="#555">{round(step):,}</text>',
+            f'<text x="{x(step):.1f}" y="{foot}" text-anchor="middle" fill="#555">{round(step):,}</text>',
         ]
     line = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
     parts += [

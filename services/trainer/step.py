@@ -20,8 +20,8 @@ from shared.checkpoints import OPTIMIZER
 from shared.data.statistics import ChannelStatistics
 from shared.ml.models import build_model
 from shared.ml.preprocess import training_view, view_shape
-from shared.schedules import learning_rate
 from shared.ml.weights import assign_variables, named_variables, read_variables
+from shared.schedules import learning_rate
 from shared.spec import RunSpec
 
 # The tutorial's decay of the moving averages of losses that people watch.

@@ -97,7 +97,7 @@ def _write(output: Path, content: str) -> None:
 
 def _title(spec: RunSpec) -> str:
     rate = spec.learning_rate
-    kind = rate.kind
+    form = ""
     if isinstance(rate, ExponentialRate):
-        kind += ", staircase" if rate.staircase else ", continuous"
-    return f"learning rate of {spec.name}: {kind}, {spec.steps:,} steps of {spec.batch_size}"
+        form = ", staircase" if rate.staircase else ", continuous"
+    return f"learning rate of {spec.name}: {rate.kind}{form}, {spec.steps:,} steps of {spec.batch_size}"
