@@ -25,7 +25,8 @@ from shared.ml.preprocess import evaluation_view, view_shape
 from shared.ml.weights import assign_variables, named_variables
 from shared.spec import AugmentSpec, RunSpec
 
-COMPARED_EXAMPLES = 256
+COMPARED_EXAMPLES = 128
+"""How many answers are kept for an export to be compared with; it costs the time of as many again."""
 
 Batches = list[tuple[Any, Labels]]
 
