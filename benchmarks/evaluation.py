@@ -9,8 +9,8 @@ keras    `Model.evaluate` as its documentation has it: compiled with loss, accur
 tandem   the whole evaluator for one checkpoint: open, verify and load the weights, judge raw and averaged weights with
          all figures, export to ONNX and check the export, write both verdicts. Counted per kind of weights.
 
-Printed are wall and processor seconds pair by pair and the ratios of each pair. Processor seconds hold on a machine that
-others use as well, and wall seconds do not. Nothing is asserted.
+Printed are wall and processor seconds pair by pair, and the ratios of each pair. On a machine that others use as well,
+trust the processor seconds. Nothing is asserted.
 """
 
 import argparse
