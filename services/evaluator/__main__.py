@@ -34,7 +34,7 @@ from shared import atomic, logs
 from shared.errors import NotWritableError, SettingsError, TandemError, VolumeError
 from shared.layout import RunFolder, Volume
 from shared.lifecycle import StopEvent
-from shared.observe import add_build_info, serve_metrics
+from shared.observe import add_build_info, add_process, serve_metrics
 from shared.records import CheckpointManifest
 from shared.settings import load_settings
 
@@ -92,6 +92,7 @@ def _evaluate(
         versions = {"tensorflow": tensorflow.__version__, "onnxruntime": onnxruntime.__version__}
         registry = CollectorRegistry()
         add_build_info(registry, service="evaluator", **versions)
+        add_process(registry)
         metrics = EvaluatorMetrics(registry)
         events = EventLog(wall=time.time)
         clerk = Clerk(evaluator=name, wall=time.time)

@@ -27,6 +27,12 @@ class EvaluatorMetrics:
             ["run", "weights", "top"],
             registry=registry,
         )
+        self._interval = Gauge(
+            "tandem_evaluation_precision_interval",
+            "Bounds of the Wilson score interval at 95% of precision at 1, of the newest verdict.",
+            ["run", "weights", "bound"],
+            registry=registry,
+        )
         self._step = Gauge("tandem_evaluation_step", "Step of the newest verdict.", ["run"], registry=registry)
         self._lag_steps = Gauge(
             "tandem_evaluation_lag_steps",
@@ -83,12 +89,15 @@ class EvaluatorMetrics:
         shown[kind] = step
         self._step.labels(run).set(max(shown.values()))
         self._precision.labels(run, kind, "1").set(figures.precision_at_1)
+        for bound, value in zip(("lower", "upper"), figures.interval, strict=True):
+            self._interval.labels(run, kind, bound).set(value)
         if figures.top_k > 1:
             self._precision.labels(run, kind, str(figures.top_k)).set(figures.precision_at_k)
         while len(self._shown) > _RUNS_SHOWN:
             old, _ = self._shown.popitem(last=False)
             self._step.remove_by_labels({"run": old})
             self._precision.remove_by_labels({"run": old})
+            self._interval.remove_by_labels({"run": old})
 
     def lag(self, lags: Sequence[Lag], *, backlog: int, now: float) -> None:
         """Shows how far judging is behind.

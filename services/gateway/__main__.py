@@ -21,7 +21,7 @@ from services.gateway.launchers.docker import DockerLauncher, EngineHints
 from services.gateway.launchers.engine import Engine, connect
 from services.gateway.launchers.process import ProcessLauncher
 from services.gateway.lock import VolumeLock
-from services.gateway.metrics import RunMetrics
+from services.gateway.metrics import RunMetrics, add_volume_metrics
 from services.gateway.parts import Parts
 from services.gateway.predict.wiring import Predicting
 from services.gateway.reconcile import ReconcileLoop, Reconciler
@@ -95,6 +95,8 @@ def _steer_and_serve(
     atomic.sweep(volume.runs)
     registry = CollectorRegistry()
     observe.add_build_info(registry, service="gateway")
+    observe.add_process(registry)
+    add_volume_metrics(registry, volume=volume.root)
     metrics = RunMetrics(registry)
     journal = Journal(volume=volume, clock=time.time)
     launcher = _launcher(settings, volume=volume)

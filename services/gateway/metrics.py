@@ -1,6 +1,8 @@
 """The gateway's metrics, all on the registry that is passed in. Labels take few values: no path, no free name."""
 
+import shutil
 from collections import Counter as CountOf
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -8,6 +10,14 @@ from services.gateway.state import SETTLED, STATES, State
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def add_volume_metrics(registry: CollectorRegistry, *, volume: Path) -> None:
+    """Declares how large the volume's file system is and how much of it is free, looked up at each scrape."""
+    size = Gauge("tandem_volume_size_bytes", "Size of the volume's file system.", registry=registry)
+    free = Gauge("tandem_volume_free_bytes", "Free on the volume's file system.", registry=registry)
+    size.set_function(lambda: shutil.disk_usage(volume).total)
+    free.set_function(lambda: shutil.disk_usage(volume).free)
 
 
 class RequestMetrics:

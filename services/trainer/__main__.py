@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from services.trainer.command import Command, Order, Parts, exit_status, parse_arguments
 from services.trainer.engine import Engine
+from services.trainer.gpu import find_gpus
 from services.trainer.session import Clocks
 from services.trainer.settings import TrainerSettings
 from shared import logs
@@ -29,7 +30,7 @@ def run(arguments: Sequence[str], *, parts: Parts) -> int:
     try:
         settings = load_settings(TrainerSettings, volume=given.volume)
         logs.configure(service="trainer", level=settings.log_level)
-        prepare_tensorflow(os.environ, device="auto", threads=settings.trainer_threads)
+        prepare_tensorflow(os.environ, device=settings.trainer_device, threads=settings.trainer_threads)
         command = Command(settings=settings, parts=parts, stop=stop, clocks=Clocks())
         return command.carry_out(Order(slot=given.slot, run=given.run, recipe=given.recipe, fresh=given.fresh))
     except TandemError as error:
@@ -61,7 +62,8 @@ def _devices() -> tuple[Device, ...]:
 
 def main() -> None:
     """The program. Its exit status is that of `Command`."""
-    status = run(sys.argv[1:], parts=Parts(open_dataset=open_dataset, build_engine=_build_engine, devices=_devices))
+    parts = Parts(open_dataset=open_dataset, build_engine=_build_engine, devices=_devices, gpus=find_gpus)
+    status = run(sys.argv[1:], parts=parts)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

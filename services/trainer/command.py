@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from services.trainer.engine import Engine
 from services.trainer.fencing import Identity, Tenure
+from services.trainer.gpu import Gpus
 from services.trainer.journal import Events, Journal
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.preflight import record_slot
@@ -71,11 +72,15 @@ class Order:
 
 @dataclass(frozen=True)
 class Parts:
-    """What is not the trainer's own business: where pictures come from, what computes, and what it computes on."""
+    """What is not the trainer's own business: where pictures come from, what computes, and what it computes on.
+
+    `devices` are those that TensorFlow sees, `gpus` those that the machine's driver tells of, which may be more.
+    """
 
     open_dataset: DatasetOpener
     build_engine: EngineBuilder
     devices: Callable[[], tuple[Device, ...]]
+    gpus: Callable[[], Gpus | None] = lambda: None
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -138,12 +143,15 @@ class Command:
         log.info("Slot %s has no assignment. It has %s", slot, names or "no devices")
 
     def _record_slot(self, slot: str) -> SlotRecord:
+        gpus = self._parts.gpus()
+        driver = {} if gpus is None else {"nvidia_driver": gpus.driver_version()}
         return record_slot(
             volume=self._volume,
             slot=slot,
             devices=self._parts.devices,
+            wanted=self._settings.trainer_device,
             host=self._host,
-            versions={"tandem": observe.version()},
+            versions={"tandem": observe.version(), **driver},
             time=self._clocks.time,
         )
 
@@ -173,6 +181,10 @@ class Command:
     def _train_as_holder(self, folder: RunFolder, *, slot: str, tenure: Tenure, fresh: bool) -> int:
         registry = CollectorRegistry()
         observe.add_build_info(registry, service="trainer")
+        observe.add_process(registry)
+        gpus = self._parts.gpus()
+        if gpus is not None:
+            registry.register(gpus)
         metrics = TrainerMetrics(registry=registry, run=folder.id)
         journal = Journal(folder.trainer_events, on_loss=metrics.lost_lines.inc)
         events = Events(journal=journal, time=self._clocks.time)

@@ -31,6 +31,7 @@ class TrainerMetrics:
         self.examples = counter("tandem_training_examples", "Examples learnt from.")
         self.rate = gauge("tandem_training_examples_per_second", "Over the newest log interval.")
         self.checkpoint_step = gauge("tandem_checkpoint_step", "Step of the newest committed checkpoint.")
+        self.checkpoint_interval = gauge("tandem_checkpoint_interval_steps", "Steps from one checkpoint to the next.")
         self.checkpoint_bytes = gauge("tandem_checkpoint_bytes", "Size of the newest committed checkpoint.")
         self.write_seconds = histogram("tandem_checkpoint_write_seconds", "To write and sync one, in the background.")
         self.stall_seconds = histogram("tandem_checkpoint_stall_seconds", "That the training stood still for one.")

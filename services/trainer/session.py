@@ -129,6 +129,7 @@ class Session:
             TandemError: The run cannot go on; says why.
         """
         self._metrics.steps.set(self._spec.steps)
+        self._metrics.checkpoint_interval.set(self._spec.cadence.checkpoint_steps)
         for path in (*self._store.sweep(), *atomic.sweep(self._folder.trainer)):
             log.info("Removed what a killed trainer left: %s", path)
         if (request := self._control.request()) in _FINAL:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from shared.devices import Device
 from shared.settings import Settings
 
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -12,6 +13,9 @@ Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 class TrainerSettings(Settings):
     """Settings of the trainer; see `docs/operations.md`."""
 
+    trainer_device: Device = Field(
+        default="auto", description="cpu; gpu: fails where TensorFlow sees none; auto: a GPU where there is one"
+    )
     trainer_metrics_host: str = Field(default="127.0.0.1", description="address that /metrics is served at")
     trainer_metrics_port: int | None = Field(default=None, ge=0, le=65_535, description="none: not served; 0: any")
     trainer_threads: int | None = Field(default=None, ge=1, description="processors to use; none: all there are")

@@ -54,3 +54,14 @@ def test_a_clock_that_was_set_back_makes_no_negative_figure(registry, metrics):
     metrics.started(-50.0)
     assert registry.get_sample_value("tandem_evaluation_lag_seconds", {"run": "r"}) == 0.0
     assert registry.get_sample_value("tandem_evaluation_start_seconds_sum") == 0.0
+
+
+def test_the_interval_of_the_newest_verdict_stands_beside_its_precision(registry, metrics, figures):
+    metrics.verdict("r", 20, "ema-0.9999", figures, seconds=1.0)
+    labels = {"run": "r", "weights": "ema-0.9999"}
+    bounds = [
+        registry.get_sample_value("tandem_evaluation_precision_interval", {**labels, "bound": bound})
+        for bound in ("lower", "upper")
+    ]
+    assert bounds == list(figures.interval)
+    assert bounds[0] < 0.5 < bounds[1]
