@@ -25,7 +25,7 @@ from shared.spec import CosineRate, OneCycleRate, RunSpec
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 OPTIMIZER = "optimizer"
-_NOT_NUMBERS = {"name", "labels", "steps", "cadence", "evaluation", "retention"}
+_NOT_NUMBERS = {"name", "labels", "steps", "cadence", "evaluation", "retention", "sharing"}
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,12 @@ class Desired(Record):
 
 
 class Assignment(Record):
-    """Which run a slot is to train, and under which fencing number."""
+    """Which run a slot is to train, and under which fencing number; or to evaluate, in a run that alternates."""
 
     run: str
     fence: int = Field(ge=1)
     time: float
+    task: Literal["train", "evaluate"] = "train"
 
 
 class Device(BaseModel):
@@ -65,15 +66,17 @@ class SlotRecord(Record):
     time: float
 
 
-TrainerPhase = Literal["starting", "running", "holding", "stopping", "completed", "stopped", "released", "failed"]
+TrainerPhase = Literal[
+    "starting", "running", "holding", "stopping", "completed", "stopped", "released", "yielded", "failed"
+]
 
 
 class TrainerStatus(Record):
     """The trainer's own word on a run. `beat` grows with every heartbeat: who watches it needs no common clock.
 
     Of the final phases, `completed` means that every step was made, `stopped` that it was asked to stop for good,
-    `released` that it let go of its slot and expects to be started again (pause, end of the container), and `failed`
-    that `failure` says why.
+    `released` that it let go of its slot and expects to be started again (pause, end of the container), `yielded` that
+    it did so for an evaluator to work there in its turn, and `failed` that `failure` says why.
     """
 
     run: str

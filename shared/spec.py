@@ -170,6 +170,26 @@ class EvaluationSpec(Part):
     top_k: int = Field(default=5, ge=1, le=1_000)
 
 
+class BesideSharing(Part):
+    """The evaluator works at the same time, on the processor or on a GPU of its own."""
+
+    kind: Literal["beside"] = "beside"
+
+
+class AlternateSharing(Part):
+    """Trainer and evaluator take turns on one device; each exits before the other starts.
+
+    After each multiple of `every_steps` the trainer commits a checkpoint and exits; what was committed since the last
+    turn is judged in its slot, as far as retention keeps it; then a trainer goes on.
+    """
+
+    kind: Literal["alternate"]
+    every_steps: int = Field(default=1_000, ge=1)
+
+
+SharingSpec = Annotated[BesideSharing | AlternateSharing, Field(discriminator="kind")]
+
+
 class RunSpec(Part):
     """One run. See the module for what it promises."""
 
@@ -188,6 +208,7 @@ class RunSpec(Part):
     cadence: CadenceSpec = CadenceSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     retention: RetentionSpec = RetentionSpec()
+    sharing: SharingSpec = BesideSharing()
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> "RunSpec":
@@ -199,6 +220,11 @@ class RunSpec(Part):
     def weights_kinds(self) -> tuple[str, ...]:
         """The kinds of weights each checkpoint carries: `raw`, then `ema-<decay>` for each decay."""
         return ("raw", *(ema_kind(decay) for decay in self.ema.decays))
+
+    @property
+    def alternates(self) -> bool:
+        """Whether trainer and evaluator take turns in one slot."""
+        return isinstance(self.sharing, AlternateSharing)
 
     @property
     def primary_ema(self) -> str:

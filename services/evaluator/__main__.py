@@ -1,7 +1,7 @@
 """`python -m services.evaluator --volume V`: judges what trainers commit. Everything is wired here.
 
 Exit codes: 0 after a stop, or after `--once` when nothing is left; 1 when `--once` left something; 2 for bad settings,
-a volume that cannot be written to, or a visible GPU.
+a volume that cannot be written to, or a GPU that is seen and should not be, or is not and should.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claims
-from services.evaluator.devices import hide_gpus, refuse_gpus
+from services.evaluator.devices import Place
 from services.evaluator.events import EventLog
 from services.evaluator.ledger import Ledger
 from services.evaluator.loop import EvaluationLoop
@@ -55,13 +55,17 @@ def main(arguments: Sequence[str] | None = None, *, gpus: Callable[[], Sequence[
     flags = _flags(arguments)
     try:
         settings = load_settings(
-            EvaluatorSettings, volume=flags.volume, evaluator_name=flags.name, evaluator_policy=flags.policy
+            EvaluatorSettings,
+            volume=flags.volume,
+            evaluator_name=flags.name,
+            evaluator_policy=flags.policy,
+            evaluator_device=flags.device,
         )
         logs.configure(service="evaluator", level=settings.log_level)
         logging.getLogger("tf2onnx").setLevel(logging.WARNING)
         stop = StopEvent()
         stop.install()
-        return _evaluate(settings, stop, once=flags.once, gpus=gpus)
+        return _evaluate(settings, stop, only=flags.run, once=flags.once, gpus=gpus)
     except (SettingsError, NotWritableError) as error:
         sys.stderr.write(f"evaluator: {error}\n")
         return 2
@@ -71,16 +75,23 @@ def main(arguments: Sequence[str] | None = None, *, gpus: Callable[[], Sequence[
 
 
 def _evaluate(
-    settings: EvaluatorSettings, stop: StopEvent, *, once: bool, gpus: Callable[[], Sequence[str]] | None
+    settings: EvaluatorSettings,
+    stop: StopEvent,
+    *,
+    only: str | None,
+    once: bool,
+    gpus: Callable[[], Sequence[str]] | None,
 ) -> int:
     volume = Volume(settings.volume)
+    folder = None if only is None else volume.run(only)
     atomic.probe_writable(volume.root)
     name = take_name(volume, settings.evaluator_name)
     claims = Claims(owner=name, clock=time.monotonic, wall=time.time, expiry=settings.evaluator_lease_seconds)
     with leaving_in_time(stop, claims.release_all):
         os.nice(settings.evaluator_nice)
-        hide_gpus(os.environ, threads=settings.evaluator_threads)
-        refuse_gpus(gpus or _visible_gpus)
+        place = Place.parse(settings.evaluator_device)
+        place.prepare(os.environ, threads=settings.evaluator_threads)
+        place.check(gpus or _visible_gpus)
         # Imported only now: TensorFlow reads the environment when it is imported.
         import onnxruntime  # noqa: PLC0415
         import tensorflow  # noqa: PLC0415
@@ -115,6 +126,7 @@ def _evaluate(
                 policy=Policy.parse(settings.evaluator_policy),
                 clock=time.monotonic,
                 on_problem=on_problem,
+                only=only,
             ),
             watch=watch,
             claims=claims,
@@ -147,9 +159,19 @@ def _evaluate(
             presence.beat()
             _LOG.info("%s judges what is committed on %s", name, volume.root)
             if once:
-                return 0 if loop.run_once() or stop.is_set() else 1
+                began = time.monotonic()
+                done = loop.run_once()
+                if folder is not None:
+                    tell_turn(events, folder, seconds=time.monotonic() - began, done=done)
+                return 0 if done or stop.is_set() else 1
             loop.run()
     return 0
+
+
+def tell_turn(events: EventLog, folder: RunFolder, *, seconds: float, done: bool) -> None:
+    """Writes down that one run's checkpoints were looked through, and how long that took."""
+    text = f"{'Judged all that was due' if done else 'Left something unjudged'} after {seconds:.1f} s"
+    events.add(folder, "turn", text, level=logging.INFO, seconds=round(seconds, 3), done=done)
 
 
 def _visible_gpus() -> Sequence[str]:
@@ -207,10 +229,12 @@ def leaving_in_time(
 
 
 def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m services.evaluator", description="Judges checkpoints on the CPU.")
+    parser = argparse.ArgumentParser(prog="python -m services.evaluator", description="Judges what trainers commit.")
     parser.add_argument("--volume", type=Path, help="the folder that all services share")
     parser.add_argument("--name", help="this evaluator's name; by default the first free one")
     parser.add_argument("--policy", help="newest-first, all, latest, or every:<steps>")
+    parser.add_argument("--device", help="what to judge on: cpu (the default), gpu:<number>, or any")
+    parser.add_argument("--run", help="judge this run alone, also if it alternates")
     parser.add_argument("--once", action="store_true", help="judge all that is due, then exit")
     return parser.parse_args(arguments)
 

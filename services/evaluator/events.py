@@ -22,10 +22,19 @@ class EventLog:
     def __init__(self, *, wall: Callable[[], float]) -> None:
         self._wall = wall
 
-    def add(self, folder: RunFolder, kind: str, message: str, *, step: int | None = None, **details: object) -> None:
+    def add(
+        self,
+        folder: RunFolder,
+        kind: str,
+        message: str,
+        *,
+        step: int | None = None,
+        level: int = logging.WARNING,
+        **details: object,
+    ) -> None:
         """Adds one event. A file that cannot be written to never stops the evaluator."""
         where = folder.id if step is None else f"{folder.id} at step {step}"
-        _LOG.warning("%s: %s", where, message, extra={"run": folder.id, "step": step, "event": kind})
+        _LOG.log(level, "%s: %s", where, message, extra={"run": folder.id, "step": step, "event": kind})
         if not folder.root.exists():
             return  # the run was removed; its folder must not come back for the sake of a line
         event = Event(

@@ -62,6 +62,7 @@ class Ledger:
         quiet_after: Seconds without a change after which a run is asked in turn only.
         turn: How many of the quiet runs are asked at each refresh.
         always: How many of the newest runs are asked each time.
+        only: The one run to look at. Without it, runs that alternate are left to the evaluators of their own turns.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Ledger:
         quiet_after: float = 600.0,
         turn: int = 250,
         always: int = 20,
+        only: str | None = None,
     ) -> None:
         self._volume = volume
         self._policy = policy
@@ -82,6 +84,7 @@ class Ledger:
         self._quiet_after = quiet_after
         self._turn = turn
         self._always = always
+        self._only = only
         self._runs: dict[str, _Run] = {}
         self._names: list[str] = []
         self._names_mark = -1
@@ -158,7 +161,8 @@ class Ledger:
         else:
             self._names_settled = now - self._names_changed >= _SETTLING_SECONDS
         try:
-            self._names = sorted(path.name for path in self._volume.runs.iterdir() if RUN_ID.fullmatch(path.name))
+            found = sorted(path.name for path in self._volume.runs.iterdir() if RUN_ID.fullmatch(path.name))
+            self._names = found if self._only is None else [name for name in found if name == self._only]
         except (FileNotFoundError, NotADirectoryError):
             self._names = []
         new = [name for name in self._names if name not in self._runs]
@@ -208,7 +212,7 @@ class Ledger:
 
     def _read(self, run: _Run) -> None:
         spec, folder = run.spec, run.folder
-        if spec is None:
+        if spec is None or (spec.alternates and folder.id != self._only):
             return
         steps = listed_steps(folder.checkpoints)
         run.newest = steps[-1] if steps else None

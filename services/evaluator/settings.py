@@ -4,6 +4,7 @@ import os
 
 from pydantic import Field, field_validator
 
+from services.evaluator.devices import Place
 from services.evaluator.policy import Policy
 from shared.errors import SettingsError
 from shared.layout import SLOT_NAME
@@ -20,6 +21,7 @@ class EvaluatorSettings(Settings):
         default="newest-first",
         description="what is judged and when: newest-first, all (oldest first), latest, or every:<steps>",
     )
+    evaluator_device: str = Field(default="cpu", description="what it judges on: cpu, gpu:<number>, or any")
     evaluator_threads: int = Field(
         default_factory=lambda: max(1, _cores() // 2), ge=1, le=1024, description="of computing; half of the cores"
     )
@@ -46,6 +48,15 @@ class EvaluatorSettings(Settings):
     def _is_name(cls, value: str | None) -> str | None:
         if value is not None and not SLOT_NAME.fullmatch(value):
             raise ValueError("lower case letters, digits, hyphens and underscores, at most 40")
+        return value
+
+    @field_validator("evaluator_device")
+    @classmethod
+    def _is_place(cls, value: str) -> str:
+        try:
+            Place.parse(value)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
         return value
 
     @field_validator("evaluator_policy")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from services.trainer.command import Command, Order, Parts, exit_status, parse_arguments
 from services.trainer.engine import Engine
 from services.trainer.gpu import find_gpus
+from services.trainer.handover import become_evaluator
 from services.trainer.session import Clocks
 from services.trainer.settings import TrainerSettings
 from shared import logs
@@ -62,7 +63,13 @@ def _devices() -> tuple[Device, ...]:
 
 def main() -> None:
     """The program. Its exit status is that of `Command`."""
-    parts = Parts(open_dataset=open_dataset, build_engine=_build_engine, devices=_devices, gpus=find_gpus)
+    parts = Parts(
+        open_dataset=open_dataset,
+        build_engine=_build_engine,
+        devices=_devices,
+        evaluate=become_evaluator,
+        gpus=find_gpus,
+    )
     status = run(sys.argv[1:], parts=parts)
     logging.shutdown()
     sys.stdout.flush()

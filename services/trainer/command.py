@@ -75,11 +75,13 @@ class Parts:
     """What is not the trainer's own business: where pictures come from, what computes, and what it computes on.
 
     `devices` are those that TensorFlow sees, `gpus` those that the machine's driver tells of, which may be more.
+    `evaluate` judges a run of a volume in this process's place, and returns the exit status if it returns at all.
     """
 
     open_dataset: DatasetOpener
     build_engine: EngineBuilder
     devices: Callable[[], tuple[Device, ...]]
+    evaluate: Callable[[Volume, str], int]
     gpus: Callable[[], Gpus | None] = lambda: None
 
 
@@ -135,6 +137,8 @@ class Command:
             self._preflight(slot)
             return 0
         folder = self._volume.run(assignment.run)
+        if assignment.task == "evaluate":
+            return self._parts.evaluate(self._volume, folder.id)
         return self._train(folder, slot=slot, fence=assignment.fence, fresh=order.fresh)
 
     def _preflight(self, slot: str) -> None:

@@ -30,7 +30,7 @@ from shared.layout import RunFolder, Volume
 from shared.leases import LeaseWatch
 from shared.lifecycle import StopEvent
 from shared.records import Desired, TrainerPhase
-from shared.spec import DatasetSpec, RunSpec
+from shared.spec import AlternateSharing, DatasetSpec, RunSpec
 
 log = logging.getLogger(__name__)
 
@@ -164,19 +164,22 @@ class Session:
         )
         loop = self._loop(engine, saver, progress, dataset)
         request: Request | None = None
+        end, began = self._turn_end(engine.step), self._clocks.monotonic()
         try:
-            while engine.step < self._spec.steps and request not in _FINAL:
+            while engine.step < end and request not in _FINAL:
                 self._heartbeat.tell(phase="running", step=engine.step)
                 progress.begin(engine.step, self._clocks.monotonic())
-                loop.run(until=self._spec.steps, interrupted=lambda: self._interrupted(saver))
+                loop.run(until=end, interrupted=lambda: self._interrupted(saver))
                 request = self._control.request()
-                if request is Request.HOLD and engine.step < self._spec.steps:
+                if request is Request.HOLD and engine.step < end:
                     self._finish(engine, saver)
                     request = self._hold(engine.step)
             self._heartbeat.tell(phase="stopping", step=engine.step)
             self._finish(engine, saver)
             # Work that is done is done, even when a stop was asked for at its very end.
-            return _FINAL[request] if request in _FINAL and engine.step < self._spec.steps else "completed"
+            if engine.step >= self._spec.steps:
+                return "completed"
+            return _FINAL[request] if request in _FINAL else self._yield(engine.step, since=began)
         finally:
             series.close()
 
@@ -188,6 +191,20 @@ class Session:
 
     def _finish(self, engine: Engine, saver: Saver) -> None:
         saver.finish(engine.step, within=_LAST_COMMIT_SECONDS)
+
+    def _turn_end(self, step: int) -> int:
+        """The step before which nothing ends the training that begins at `step`, unless somebody asks for it."""
+        sharing = self._spec.sharing
+        if not isinstance(sharing, AlternateSharing):
+            return self._spec.steps
+        return min(self._spec.steps, (step // sharing.every_steps + 1) * sharing.every_steps)
+
+    def _yield(self, step: int, *, since: float) -> TrainerPhase:
+        seconds = self._clocks.monotonic() - since
+        self._events.record(
+            "yielded", f"Leaves the slot to an evaluator at step {step}", step=step, seconds=round(seconds, 3)
+        )
+        return "yielded"
 
     def _hold(self, step: int) -> Request | None:
         """Stays in memory until something else is asked for, which is returned."""

@@ -9,6 +9,7 @@ def test_the_defaults_are_polite(monkeypatch):
     settings = load_settings(EvaluatorSettings)
     assert settings.evaluator_nice == 10
     assert settings.evaluator_threads >= 1
+    assert settings.evaluator_device == "cpu"
     assert settings.evaluator_policy == "newest-first"
     assert settings.evaluator_metrics_port is None
 
@@ -20,6 +21,7 @@ def test_the_defaults_are_polite(monkeypatch):
         ("TANDEM_EVALUATOR_NICE", "-5"),
         ("TANDEM_EVALUATOR_POLICY", "sometimes"),
         ("TANDEM_EVALUATOR_POLICY", "every:0"),
+        ("TANDEM_EVALUATOR_DEVICE", "gpu"),
         ("TANDEM_EVALUATOR_NAME", "a/b"),
         ("TANDEM_EVALUATOR_METRICS_PORT", "70000"),
     ],

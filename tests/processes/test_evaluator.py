@@ -15,7 +15,7 @@ import pytest
 from shared.checkpoints import CheckpointStore, spec_digest
 from shared.layout import Volume
 from shared.records import EvaluatorStatus, Event, ExportManifest, Lease, Verdict, read_lines, read_record, write_record
-from shared.spec import AugmentSpec, DatasetSpec, EvaluationSpec, RunSpec
+from shared.spec import AlternateSharing, AugmentSpec, DatasetSpec, EvaluationSpec, RunSpec
 
 EMA = "ema-0.9999"
 EXAMPLES = 203
@@ -188,6 +188,29 @@ def test_f43_a_visible_gpu_ends_it_with_exit_code_2(volume, tmp_path):
     )
     assert done.returncode == 2
     assert "must not touch a GPU" in done.stderr
+
+
+def test_a_gpu_of_its_own_that_is_not_there_ends_it_with_exit_code_2(start):
+    process = start(DEVICE="gpu:0")
+    assert process.wait(DEADLINE) == 2
+    assert "sees no GPU where it should see GPU 0 alone" in process.log.read_text()
+
+
+def test_a_run_that_alternates_is_judged_by_the_evaluator_of_its_turn_alone(volume, spec, commit, start):
+    alternating = spec.model_copy(update={"sharing": AlternateSharing(kind="alternate", every_steps=100)})
+    folder = volume.run("turns")
+    write_record(folder.spec, alternating)
+    commit("turns", 100)
+    commit("beside", 100)
+    assert start("--once").wait(DEADLINE) == 0
+    assert volume.run("beside").verdict(100, EMA).exists()
+    assert not folder.evaluations.exists()
+
+    assert start("--once", "--run", "turns", "--device", "any").wait(DEADLINE) == 0
+    assert read_record(folder.verdict(100, EMA), Verdict).status == "judged"
+    (turn,) = [event for _, event in read_lines(folder.evaluator_events, Event)]
+    assert (turn.kind, turn.details["done"]) == ("turn", True)
+    assert turn.details["seconds"] > 0
 
 
 def test_a_stop_in_the_middle_of_what_cannot_be_interrupted_gives_back_leases_and_ends_in_time(tmp_path):

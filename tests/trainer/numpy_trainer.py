@@ -12,6 +12,7 @@ from pathlib import Path
 from services.trainer.__main__ import run
 from services.trainer.command import Parts
 from services.trainer.engine import Engine
+from services.trainer.handover import become_evaluator
 from shared.data.examples import Dataset
 from shared.records import Device
 from shared.spec import RunSpec
@@ -44,5 +45,13 @@ if __name__ == "__main__":
     if mark := os.environ.get("FULL_DISK"):
         fill_disk_while_there(Path(mark))
     sys.exit(
-        run(sys.argv[1:], parts=Parts(open_dataset=open_small_dataset, build_engine=build_engine, devices=devices))
+        run(
+            sys.argv[1:],
+            parts=Parts(
+                open_dataset=open_small_dataset,
+                build_engine=build_engine,
+                devices=devices,
+                evaluate=become_evaluator,
+            ),
+        )
     )

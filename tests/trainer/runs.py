@@ -45,6 +45,7 @@ class Trainer:
         self.engine: NumpyEngine | None = None
         self.before_step: Callable[[int], None] = lambda step: None
         self.open_dataset: Callable[..., Dataset] = open_small_dataset
+        self.evaluated: list[str] = []
         self.settings: dict[str, Any] = {"trainer_control_seconds": 0.001}
 
     def write_spec(self, spec: RunSpec) -> None:
@@ -53,7 +54,12 @@ class Trainer:
     def train(self, *, fresh: bool = False, slot: str | None = None) -> int:
         command = Command(
             settings=TrainerSettings(volume=self.volume.root, **self.settings),
-            parts=Parts(open_dataset=self.open_dataset, build_engine=self._build, devices=self._devices),
+            parts=Parts(
+                open_dataset=self.open_dataset,
+                build_engine=self._build,
+                devices=self._devices,
+                evaluate=self._evaluate,
+            ),
             stop=self.stop,
             clocks=Clocks(),
         )
@@ -69,6 +75,10 @@ class Trainer:
     def _build(self, spec: RunSpec, dataset: Dataset) -> NumpyEngine:
         self.engine = NumpyEngine(spec, before_step=self.before_step)
         return self.engine
+
+    def _evaluate(self, volume: Volume, run: str) -> int:
+        self.evaluated.append(run)
+        return 0
 
     def _devices(self) -> tuple[Device, ...]:
         return (Device(name="cpu:0", kind="cpu"),)
