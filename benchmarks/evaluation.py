@@ -105,6 +105,7 @@ def tandem_side(volume: Volume, examples: int, threads: int) -> Callable[[], lis
     from prometheus_client import CollectorRegistry  # noqa: PLC0415
 
     from services.evaluator.assessor import Assessor  # noqa: PLC0415
+    from services.evaluator.curves import Curves  # noqa: PLC0415
     from services.evaluator.events import EventLog  # noqa: PLC0415
     from services.evaluator.export import OnnxExporter  # noqa: PLC0415
     from services.evaluator.judge import TensorFlowJudge, Workshop  # noqa: PLC0415
@@ -118,6 +119,7 @@ def tandem_side(volume: Volume, examples: int, threads: int) -> Callable[[], lis
         judge=TensorFlowJudge(workshop=workshop),
         exporter=OnnxExporter(workshop=workshop, keep=3, threads=threads),
         clerk=Clerk(evaluator="benchmark", wall=time.time),
+        curves=Curves(on_problem=lambda code: None),
         events=EventLog(wall=time.time),
         metrics=EvaluatorMetrics(registry),
         on_open=lambda manifest: None,

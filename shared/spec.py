@@ -146,9 +146,13 @@ class EmaSpec(Part):
 
 
 class CadenceSpec(Part):
-    """How often, in steps; `checkpoint_seconds` commits one besides when so much wall time has passed."""
+    """How often, in steps; `checkpoint_seconds` commits one besides when so much wall time has passed.
+
+    `summary_steps` is how often TensorBoard's event files get what `docs/tensorboard.md` lists; null: no event files.
+    """
 
     log_steps: int = Field(default=10, ge=1)
+    summary_steps: int | None = Field(default=100, ge=1)
     checkpoint_steps: int = Field(default=1_000, ge=1)
     checkpoint_seconds: Positive | None = None
 

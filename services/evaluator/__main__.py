@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claims
+from services.evaluator.curves import Curves
 from services.evaluator.devices import Place
 from services.evaluator.events import EventLog
 from services.evaluator.ledger import Ledger
@@ -106,6 +107,7 @@ def _evaluate(
         add_process(registry)
         metrics = EvaluatorMetrics(registry)
         events = EventLog(wall=time.time)
+        curves = Curves(on_problem=metrics.problem)
         clerk = Clerk(evaluator=name, wall=time.time)
         presence = Presence(path=volume.evaluator(name) / "status.json", name=name, versions=versions, wall=time.time)
         started = time.time()
@@ -136,6 +138,7 @@ def _evaluate(
                     workshop=workshop, keep=settings.evaluator_exports, threads=settings.evaluator_threads
                 ),
                 clerk=clerk,
+                curves=curves,
                 events=events,
                 metrics=metrics,
                 on_open=on_open,
@@ -157,6 +160,7 @@ def _evaluate(
             Pulse(presence.beat, seconds=STATUS_SECONDS, name="status"),
         ):
             presence.beat()
+            curves.catch_up(volume)
             _LOG.info("%s judges what is committed on %s", name, volume.root)
             if once:
                 began = time.monotonic()

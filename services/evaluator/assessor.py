@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.evaluator.curves import Curves
 from services.evaluator.events import EventLog
 from services.evaluator.judging import Exporter, Judge, Judged, NotExportableError, NotFiniteError
 from services.evaluator.metrics import EvaluatorMetrics
@@ -42,6 +43,7 @@ class Assessor:
         judge: Judges weights.
         exporter: Makes servable models.
         clerk: Writes verdicts.
+        curves: Shown the verdicts.
         events: Where problems are told.
         metrics: Where figures are shown.
         on_open: Called with the manifest once a checkpoint is open and its evaluation begins.
@@ -54,6 +56,7 @@ class Assessor:
         judge: Judge,
         exporter: Exporter,
         clerk: Clerk,
+        curves: Curves,
         events: EventLog,
         metrics: EvaluatorMetrics,
         on_open: Callable[[CheckpointManifest], None],
@@ -62,6 +65,7 @@ class Assessor:
         self._judge = judge
         self._exporter = exporter
         self._clerk = clerk
+        self._curves = curves
         self._events = events
         self._metrics = metrics
         self._on_open = on_open
@@ -115,6 +119,7 @@ class Assessor:
         if kind == case.spec.primary_ema:
             self._export(case, kind, weights, judged)
         self._clerk.judged(folder, step, kind, judged, manifest_sha256=case.checkpoint.manifest_sha256)
+        self._curves.draw(folder, case.spec, kind)
         self._metrics.verdict(folder.id, step, kind, judged.figures, seconds=judged.seconds)
         _LOG.info(
             "%s at step %d: precision at 1 of %s is %.4f (%d examples in %.1f s)",

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.examples import Images, Labels
+from shared.summaries import Histogram
 
 Groups = Mapping[str, Mapping[str, npt.NDArray[np.generic]]]
 
@@ -34,6 +35,24 @@ class Losses:
     learning_rate: float
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What people watch a network by, after some steps.
+
+    `losses` are those of the newest step by name, each as it was and as its 0.9 moving average, and `learning_rate` is
+    that step's; before the first step there are none. `gradients`, `activations` and `inputs` are what the next step
+    would see and do. A histogram is left out if its tensor holds something that is not a finite number.
+    """
+
+    losses: Mapping[str, tuple[float, float]]
+    learning_rate: float
+    weights: Mapping[str, Histogram]
+    gradients: Mapping[str, Histogram]
+    activations: Mapping[str, Histogram]
+    sparsity: Mapping[str, float]
+    inputs: Images
+
+
 class Engine(Protocol):
     """Holds weights, averages and optimizer, and makes steps. Not thread-safe."""
 
@@ -53,6 +72,10 @@ class Engine(Protocol):
 
     def losses(self) -> Losses:
         """The losses of the newest step. Waits for the device."""
+        ...
+
+    def summarize(self, batch: Batch) -> Summary:
+        """What people watch, with the batch of the next step. Changes nothing. Waits for the device."""
         ...
 
     def snapshot(self) -> Groups:

@@ -40,4 +40,7 @@ class TrainerMetrics:
         self.skips = counter("tandem_checkpoint_skips", "Checkpoints left out while an earlier one was being written.")
         self.prune_failures = counter("tandem_checkpoint_prune_failures", "Checkpoints that could not be removed.")
         self.quarantined = counter("tandem_checkpoint_quarantined", "Damaged checkpoints moved out of the way.")
+        self.lost_summaries = counter(
+            "tandem_training_lost_summaries", "Summaries for TensorBoard that could not be written."
+        )
         self.lost_lines = counter("tandem_training_lost_records", "Events, series points, heartbeats not written.")

@@ -22,10 +22,12 @@ from services.trainer.retention import Pruner
 from services.trainer.saver import Saver
 from services.trainer.settings import TrainerSettings
 from services.trainer.status import Heartbeat
+from services.trainer.summaries import Summaries
 from shared import atomic
 from shared.checkpoints import Checkpoint, CheckpointStore
 from shared.data.examples import Dataset
 from shared.errors import VolumeError
+from shared.eventfiles import EventFile
 from shared.layout import RunFolder, Volume
 from shared.leases import LeaseWatch
 from shared.lifecycle import StopEvent
@@ -162,7 +164,27 @@ class Session:
             metrics=self._metrics,
             time=self._clocks.time,
         )
-        loop = self._loop(engine, saver, progress, dataset)
+        source = PrefetchedBatches(
+            examples=dataset.train,
+            order=SampleOrder(seed=self._spec.seed, examples=len(dataset.train)),
+            batch_size=self._spec.batch_size,
+            ahead=self._settings.trainer_prefetch,
+        )
+        summaries = Summaries(
+            engine=engine,
+            batch=source.batch,
+            events=EventFile(self._folder.tensorboard("train"), void_from=engine.step + 1, time=self._clocks.time),
+            on_loss=self._metrics.lost_summaries.inc,
+            time=self._clocks.time,
+        )
+        loop = Loop(
+            engine=engine,
+            source=source,
+            schedule=self._schedule(progress, summaries, saver),
+            clock=self._clocks.monotonic,
+            most_steps=self._settings.trainer_steps_per_call,
+            seconds_per_call=0.1,
+        )
         request: Request | None = None
         end, began = self._turn_end(engine.step), self._clocks.monotonic()
         try:
@@ -181,6 +203,7 @@ class Session:
                 return "completed"
             return _FINAL[request] if request in _FINAL else self._yield(engine.step, since=began)
         finally:
+            summaries.close()
             series.close()
 
     def _interrupted(self, saver: Saver) -> bool:
@@ -265,27 +288,15 @@ class Session:
             wait=self._clocks.sleep,
         )
 
-    def _loop(self, engine: Engine, saver: Saver, progress: Progress, dataset: Dataset) -> Loop:
+    def _schedule(self, progress: Progress, summaries: Summaries, saver: Saver) -> list[Scheduled]:
         cadence = self._spec.cadence
         checkpoint: When = EverySteps(cadence.checkpoint_steps)
         if cadence.checkpoint_seconds is not None:
             checkpoint = AnyOf(checkpoint, EverySeconds(cadence.checkpoint_seconds))
-        return Loop(
-            engine=engine,
-            source=PrefetchedBatches(
-                examples=dataset.train,
-                order=SampleOrder(seed=self._spec.seed, examples=len(dataset.train)),
-                batch_size=self._spec.batch_size,
-                ahead=self._settings.trainer_prefetch,
-            ),
-            schedule=[
-                Scheduled(EverySteps(cadence.log_steps), progress.tell),
-                Scheduled(checkpoint, saver.save),
-            ],
-            clock=self._clocks.monotonic,
-            most_steps=self._settings.trainer_steps_per_call,
-            seconds_per_call=0.1,
-        )
+        schedule = [Scheduled(EverySteps(cadence.log_steps), progress.tell), Scheduled(checkpoint, saver.save)]
+        if cadence.summary_steps is not None:
+            schedule.append(Scheduled(EverySteps(cadence.summary_steps), summaries.write))
+        return schedule
 
     def _see(self, desired: Desired) -> None:
         self._heartbeat.update(generation_seen=desired.generation)

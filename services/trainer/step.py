@@ -14,7 +14,9 @@ import tensorflow as tf
 
 from services.trainer.averages import Averages, shares
 from services.trainer.devices import numerics
-from services.trainer.engine import Batch, Groups, Losses
+from services.trainer.engine import Batch, Groups, Losses, Summary
+from services.trainer.inspection import Inspector, histograms, sparsity
+from services.trainer.losses import decayed_weights, loss_terms
 from services.trainer.optimizer import Optimizer
 from shared.checkpoints import OPTIMIZER
 from shared.data.statistics import ChannelStatistics
@@ -87,8 +89,13 @@ class StepEngine:
         self._trainable = {variable.path: variable.value for variable in model.trainable_variables}
         self._optimizer = Optimizer(weights=self._trainable, spec=spec.optimizer)
         self._averages = Averages(weights=self._weights, decays=spec.ema.decays)
-        # Rows: of the newest step, moving average. Columns: total loss, cross entropy.
-        self._losses = tf.Variable(tf.zeros([2, 2]), trainable=False)
+        penalties = [f"weight_decay/{variable.path}" for variable in decayed_weights(model)]
+        self._loss_names = ["total", "cross_entropy", *penalties]
+        # Rows: of the newest step, moving average. Columns: the losses by name.
+        self._losses = tf.Variable(tf.zeros([2, len(self._loss_names)]), trainable=False)
+        self._inspector = Inspector(
+            spec=spec, model=model, trainable=self._trainable, image_shape=image_shape, statistics=statistics
+        )
         self._make_step = tf.function(
             self._trace,
             input_signature=[
@@ -118,8 +125,7 @@ class StepEngine:
             ValueError: A batch belongs to another step.
         """
         for batch in batches:
-            if batch.step != self._step:
-                raise ValueError(f"the batch of step {batch.step} came after {self._step} steps")
+            self._check(batch)
             self._make_step(
                 batch.images,
                 batch.labels,
@@ -131,17 +137,31 @@ class StepEngine:
 
     def losses(self) -> Losses:
         """The losses of the newest step, not a number before the first one. Waits for the device."""
-        (loss, cross_entropy), (average, _) = self._losses.numpy().astype(np.float64)
-        if self._step == 0:
-            loss = cross_entropy = average = np.nan
-        else:
-            # The stored average starts from zero; this takes the share of that start out again.
-            average /= 1 - LOSS_DECAY**self._step
+        losses = self._named_losses()
+        (loss, average), (cross_entropy, _) = losses["total"], losses["cross_entropy"]
         return Losses(
-            loss=float(loss),
-            cross_entropy=float(cross_entropy),
-            average_loss=float(average),
+            loss=loss,
+            cross_entropy=cross_entropy,
+            average_loss=average,
             learning_rate=self._rate(max(0, self._step - 1)),
+        )
+
+    def summarize(self, batch: Batch) -> Summary:
+        """What people watch; see `Engine.summarize`.
+
+        Raises:
+            ValueError: The batch is not that of the next step.
+        """
+        self._check(batch)
+        gradients, activations, inputs = self._inspector.inspect(batch.images, batch.labels, step=self._step)
+        return Summary(
+            losses=self._named_losses() if self._step else {},
+            learning_rate=self._rate(max(0, self._step - 1)),
+            weights=histograms(self._inspector.weights()),
+            gradients=histograms(gradients),
+            activations=histograms(activations),
+            sparsity={name: sparsity(figures) for name, figures in activations.items()},
+            inputs=inputs,
         )
 
     def snapshot(self) -> Groups:
@@ -163,6 +183,19 @@ class StepEngine:
         assign_variables(self._memory(), groups.get(OPTIMIZER, {}), source=OPTIMIZER)
         self._step = step
 
+    def _check(self, batch: Batch) -> None:
+        if batch.step != self._step:
+            raise ValueError(f"the batch of step {batch.step} came after {self._step} steps")
+
+    def _named_losses(self) -> dict[str, tuple[float, float]]:
+        newest, averages = self._losses.numpy().astype(np.float64)
+        if self._step == 0:
+            newest, averages = newest * np.nan, averages * np.nan
+        else:
+            # The stored averages start from zero; this takes the share of that start out again.
+            averages /= 1 - LOSS_DECAY**self._step
+        return dict(zip(self._loss_names, zip(newest.tolist(), averages.tolist(), strict=True), strict=True))
+
     def _memory(self) -> dict[str, Any]:
         return {"losses": self._losses, **self._optimizer.variables}
 
@@ -178,18 +211,10 @@ class StepEngine:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(list(self._trainable.values()))
             logits = self._model(view, training=True)
-            cross_entropy = _cross_entropy(logits, labels, smoothing=spec.optimizer.label_smoothing)
-            loss = tf.add_n([cross_entropy, *self._model.losses])
+            terms = loss_terms(self._model, logits, labels, smoothing=spec.optimizer.label_smoothing)
+            loss = tf.add_n(terms)
         self._optimizer.update(tape.gradient(loss, self._trainable), rate=rate)
         self._averages.update(average_shares)
-        newest = tf.stack([loss, cross_entropy])
+        penalties = terms[len(terms) + 2 - len(self._loss_names) :]
+        newest = tf.stack([loss, terms[0], *penalties])
         self._losses.assign(tf.stack([newest, LOSS_DECAY * self._losses[1] + (1 - LOSS_DECAY) * newest]))
-
-
-def _cross_entropy(logits: Any, labels: Any, *, smoothing: float) -> Any:
-    """The mean over the batch, with the share `smoothing` of each label spread evenly over all classes."""
-    if not smoothing:
-        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
-    classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes, 1 - smoothing + smoothing / classes, smoothing / classes)
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits))

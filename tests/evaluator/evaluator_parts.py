@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claims
+from services.evaluator.curves import Curves
 from services.evaluator.events import EventLog
 from services.evaluator.figures import Tally
 from services.evaluator.judging import AbandonedError, Judged
@@ -126,6 +127,7 @@ class Evaluator:
                 judge=self.judge,
                 exporter=self.exporter,
                 clerk=clerk,
+                curves=Curves(on_problem=metrics.problem),
                 events=events,
                 metrics=metrics,
                 on_open=lambda manifest: None,

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from services.trainer.engine import Batch, Groups, Losses
+from services.trainer.engine import Batch, Groups, Losses, Summary
 from shared.data.examples import ArrayExamples, Dataset
 from shared.layout import Volume
 from shared.spec import DatasetSpec, RunSpec, ema_kind
+from shared.summaries import Histogram
 
 PIXELS = 4 * 4 * 3
 CLASSES = 3
@@ -94,6 +95,18 @@ class NumpyEngine:
             loss=float(loss), cross_entropy=float(loss), average_loss=float(average), learning_rate=self._rate
         )
 
+    def summarize(self, batch: Batch) -> Summary:
+        assert batch.step == self._step
+        return Summary(
+            losses={"total": (float(self._losses[0]), float(self._losses[1]))},
+            learning_rate=self._rate,
+            weights={"kernel": histogram_of(self._weights)},
+            gradients={},
+            activations={},
+            sparsity={},
+            inputs=batch.images[:1],
+        )
+
     def snapshot(self) -> Groups:
         return {
             "raw": {"kernel": self._weights.copy()},
@@ -107,6 +120,14 @@ class NumpyEngine:
         self._momentum = np.array(groups["optimizer"]["momentum"])
         self._losses = np.array(groups["optimizer"]["losses"])
         self._step = step
+
+
+def histogram_of(array: np.ndarray) -> Histogram:
+    counts, _ = np.histogram(array, bins=4)
+    low, high, total = float(array.min()), float(array.max()), float(array.sum())
+    return Histogram(
+        low=low, high=high, total=total, squares=float(np.square(array).sum()), counts=counts.astype(float)
+    )
 
 
 def bytes_of(groups: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, bytes]:

@@ -1,0 +1,79 @@
+"""What watching costs: training steps of the tutorial's network and summaries of it, timed in turns.
+
+python -m benchmarks.summaries [--turns 10]
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from services.trainer.engine import Batch
+from services.trainer.summaries import Summaries
+from shared.devices import prepare_tensorflow
+from shared.eventfiles import EventFile
+from shared.spec import RunSpec
+
+STEPS_A_TURN = 20
+IMAGE_SHAPE = (32, 32, 3)
+CLASSES = 10
+
+
+def batch(step: int, *, size: int) -> Batch:
+    """A batch of noise."""
+    generator = np.random.default_rng(step)
+    images = generator.integers(0, 256, (size, *IMAGE_SHAPE), dtype=np.uint8)
+    return Batch(step=step, images=images, labels=generator.integers(0, CLASSES, size).astype(np.int32))
+
+
+def measure(turns: int, folder: Path) -> None:
+    """Prints the medians."""
+    from services.trainer.step import build_engine  # noqa: PLC0415 (TensorFlow, once it has been told about devices)
+
+    spec = RunSpec()
+    every = spec.cadence.summary_steps or 100
+    engine = build_engine(spec, classes=CLASSES, image_shape=IMAGE_SHAPE, train_examples=50_000)
+    lost: list[int] = []
+    summaries = Summaries(
+        engine=engine,
+        batch=lambda step: batch(step, size=spec.batch_size),
+        events=EventFile(folder),
+        on_loss=lambda: lost.append(1),
+        time=time.time,
+    )
+    step_seconds, summary_seconds = [], []
+    for turn in range(turns + 1):
+        batches = [batch(engine.step + position, size=spec.batch_size) for position in range(STEPS_A_TURN)]
+        start = time.perf_counter()
+        engine.train(batches)
+        engine.losses()
+        middle = time.perf_counter()
+        summaries.write(engine.step, middle)
+        end = time.perf_counter()
+        if turn:  # the first one builds the graphs
+            step_seconds.append((middle - start) / STEPS_A_TURN)
+            summary_seconds.append(end - middle)
+    summaries.close()
+    step, summary = statistics.median(step_seconds), statistics.median(summary_seconds)
+    size = sum(path.stat().st_size for path in folder.iterdir()) / (turns + 1)
+    print(f"a step of {spec.batch_size} pictures  {1e3 * step:8.1f} ms")
+    print(f"a summary               {1e3 * summary:8.1f} ms, {size / 1e3:.1f} kB")
+    print(f"every {every} steps         {100 * summary / (every * step):8.2f} % of the time")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Times training steps and summaries in turns.")
+    parser.add_argument("--turns", type=int, default=10, help="pairs of measurements (10)")
+    turns = parser.parse_args().turns
+    prepare_tensorflow(os.environ, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        measure(turns, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
