@@ -1,11 +1,12 @@
+import math
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.series import SeriesReader, thinned, view
+from services.gateway.series import BLOCK_BYTES, FIELDS, Points, SeriesReader, thinned, view
 from shared.layout import RunFolder
 from shared.records import LineWriter, SeriesPoint
 
@@ -28,12 +29,21 @@ def append(folder: RunFolder, *points: SeriesPoint) -> None:
     writer.close()
 
 
-def steps(points: list[SeriesPoint]) -> list[int]:
-    return [each.step for each in points]
+def columns(points: list[SeriesPoint]) -> Points:
+    return np.array([[getattr(each, name) for each in points] for name in FIELDS], np.float64)
+
+
+def steps(points: Points) -> list[int]:
+    return [int(step) for step in points[0]]
+
+
+def losses_of(points: Points) -> list[float]:
+    return list(points[FIELDS.index("loss")])
 
 
 def test_a_run_without_a_series_has_no_points(folder: RunFolder) -> None:
-    assert SeriesReader().points(folder) == []
+    assert SeriesReader().points(folder).shape == (len(FIELDS), 0)
+    assert view("r", SeriesReader().points(folder)).step == []
 
 
 def test_what_is_appended_is_read_on(folder: RunFolder) -> None:
@@ -47,7 +57,7 @@ def test_what_is_appended_is_read_on(folder: RunFolder) -> None:
 def test_of_a_step_that_stands_twice_the_later_line_counts(folder: RunFolder) -> None:
     append(folder, point(10, 1), point(20, 2), point(30, 3), point(20, 7), point(30, 8))
     found = SeriesReader().points(folder)
-    assert [(each.step, each.loss) for each in found] == [(10, 1), (20, 7), (30, 8)]
+    assert list(zip(steps(found), losses_of(found), strict=True)) == [(10, 1), (20, 7), (30, 8)]
 
 
 def test_what_a_lost_trainer_computed_beyond_its_checkpoint_is_gone(folder: RunFolder) -> None:
@@ -92,21 +102,64 @@ def test_a_value_that_is_no_number_is_null_in_the_answer(folder: RunFolder) -> N
     assert view("r", SeriesReader().points(folder)).loss == [None, None, 0.5]
 
 
+def test_every_column_is_what_was_logged(folder: RunFolder) -> None:
+    logged = SeriesPoint(
+        step=10**12, time=1.5, loss=2.5, cross_entropy=3.5, average_loss=4.5, learning_rate=5.5, examples_per_second=6.5
+    )
+    append(folder, logged)
+    shown = view("r", SeriesReader().points(folder)).model_dump(exclude={"run"})
+    assert shown == {name: [value] for name, value in logged.model_dump().items()}
+
+
+def test_lines_that_are_no_record_are_passed_over(folder: RunFolder) -> None:
+    append(folder, point(10))
+    with folder.series.open("ab") as file:
+        file.write(b'{"step": 15, "lo\n\n[]\n{"step": 16}\n\xff\n')
+    append(folder, point(20, float("inf")))
+    found = SeriesReader().points(folder)
+    assert (steps(found), losses_of(found)) == ([10, 20], [1.0, math.inf])
+
+
+def test_a_series_of_many_blocks_is_read_whole(folder: RunFolder) -> None:
+    lines = [point(step).model_dump_json() + "\n" for step in range(1000)]
+    count = 1000 + 2 * BLOCK_BYTES // len(lines[-1])
+    text = "".join(lines) + "".join(lines[-1].replace("999", str(step)) for step in range(1000, count))
+    folder.series.parent.mkdir(parents=True)
+    folder.series.write_text(text)
+    assert len(text) > 2 * BLOCK_BYTES
+    assert steps(SeriesReader().points(folder)) == list(range(count))
+
+
+def test_what_was_given_out_does_not_change_when_more_is_read(folder: RunFolder) -> None:
+    reader = SeriesReader()
+    append(folder, point(10, 1), point(20, 2))
+    before = reader.points(folder)
+    append(folder, point(20, 7))
+    assert losses_of(reader.points(folder)) == [1, 7]
+    assert losses_of(before) == [1, 2]
+
+
 @given(st.lists(st.floats(0, 100), max_size=200), st.integers(2, 50))
 def test_thinning_keeps_ends_extremes_order_and_the_limit(losses: list[float], most: int) -> None:
-    points = [point(step, loss) for step, loss in enumerate(losses)]
+    points = columns([point(step, loss) for step, loss in enumerate(losses)])
     kept = thinned(points, most)
-    assert len(kept) <= most or len(kept) == len(points)
+    assert kept.shape[1] == min(len(losses), kept.shape[1], most)
     assert steps(kept) == sorted(set(steps(kept)))
-    assert all(each in points for each in kept)
-    if points:
-        assert (kept[0], kept[-1]) == (points[0], points[-1])
-    if points and most >= 4:
-        assert max(each.loss for each in kept) == max(losses)
-        assert min(each.loss for each in kept) == min(losses)
+    assert np.array_equal(kept, points[:, steps(kept)])
+    if losses:
+        assert (steps(kept)[0], steps(kept)[-1]) == (0, len(losses) - 1)
+    if losses and most >= 4:
+        assert max(losses_of(kept)) == max(losses)
+        assert min(losses_of(kept)) == min(losses)
 
 
-def test_a_diverged_point_counts_as_a_peak(folder: RunFolder) -> None:
-    points: list[Any] = [point(step, 1.0) for step in range(100)]
+def test_of_each_piece_the_least_and_the_greatest_stay() -> None:
+    losses = [9, 1, 5, 3, 2, 4, 8, 6, 7, 0]
+    kept = thinned(columns([point(step, loss) for step, loss in enumerate(losses)]), 6)
+    assert losses_of(kept) == [9, 1, 5, 4, 8, 0]
+
+
+def test_a_diverged_point_counts_as_a_peak() -> None:
+    points = [point(step, 1.0) for step in range(100)]
     points[50] = point(50, float("nan"))
-    assert 50 in steps(thinned(points, 10))
+    assert 50 in steps(thinned(columns(points), 10))
