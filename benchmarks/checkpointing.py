@@ -152,6 +152,7 @@ def _saver(engine: Engine, spec: RunSpec, folder: RunFolder, timed: Timed) -> Sa
                 folder=folder,
                 store=store,
                 spec=spec,
+                final=lambda: spec.steps,
                 leases=LeaseWatch(clock=time.monotonic, expiry=60),
                 on_remove=lambda step: None,
             ),

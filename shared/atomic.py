@@ -24,6 +24,7 @@ from shared.errors import NotWritableError
 
 TEMPORARY = ".tmp-"
 TRASH = ".trash-"
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class FolderCommit:
         self._final = final
         self._temporary = final.parent / f"{TEMPORARY}{final.name}-{os.getpid()}-{secrets.token_hex(4)}"
         self._made = False
+        self._inner: list[Path] = []
 
     def write(self, name: str, data: bytes) -> Digest:
-        """Writes and syncs one file of the folder.
+        """Writes and syncs one file of the folder; `name` may lead into a folder within it.
 
         Raises:
             OSError: The file could not be written whole; `abandon` what there is.
@@ -64,11 +66,22 @@ class FolderCommit:
         Raises:
             OSError: The file could not be written whole; `abandon` what there is.
         """
-        if not self._made:
-            make_folder(self._final.parent)
-            os.mkdir(self._temporary)
-            self._made = True
-        return _write_synced(self._temporary / name, chunks)
+        return _write_synced(self._place(name), chunks)
+
+    def adopt(self, name: str, source: Path) -> None:
+        """Takes over a committed, immutable file: as a second name of it, or as a copy where that cannot be had.
+
+        Raises:
+            OSError: The source is gone, or the copy could not be written whole; `abandon` what there is.
+        """
+        place = self._place(name)
+        try:
+            os.link(source, place)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another file system, or one without hard links
+            with source.open("rb") as file:
+                _write_synced(place, iter(lambda: file.read(_CHUNK), b""))
 
     def commit(self) -> Path:
         """Gives the folder its final name.
@@ -77,6 +90,8 @@ class FolderCommit:
             FileExistsError: A folder of that name is there; committed folders are immutable.
             OSError: The folder or its parent could not be synced or renamed.
         """
+        for folder in self._inner:
+            _sync_folder(folder)
         _sync_folder(self._temporary)
         if os.path.lexists(self._final):
             raise FileExistsError(errno.EEXIST, "already committed", str(self._final))
@@ -90,6 +105,17 @@ class FolderCommit:
         if self._made:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._made = False
+
+    def _place(self, name: str) -> Path:
+        if not self._made:
+            make_folder(self._final.parent)
+            os.mkdir(self._temporary)
+            self._made = True
+        place = self._temporary / name
+        if place.parent != self._temporary and place.parent not in self._inner:
+            os.mkdir(place.parent)
+            self._inner.append(place.parent)
+        return place
 
 
 def make_folder(path: Path) -> None:
@@ -158,13 +184,24 @@ def move_folder(source: Path, target: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Removes a folder in two phases: it leaves its name in one step, then its files go. Missing is fine."""
+    trash = discard_folder(path)
+    if trash is not None:
+        shutil.rmtree(trash, ignore_errors=True)
+
+
+def discard_folder(path: Path) -> Path | None:
+    """The first phase of a removal: the folder leaves its name, durably.
+
+    Returns:
+        Where its files are now, for the second phase; None if there was no folder.
+    """
     trash = path.parent / f"{TRASH}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         os.rename(path, trash)
     except FileNotFoundError:
-        return
+        return None
     _sync_folder(path.parent)
-    shutil.rmtree(trash, ignore_errors=True)
+    return trash
 
 
 def sweep(folder: Path) -> list[Path]:

@@ -25,7 +25,10 @@ from shared.spec import CosineRate, OneCycleRate, RunSpec
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 OPTIMIZER = "optimizer"
-_NOT_NUMBERS = {"name", "labels", "steps", "cadence", "evaluation", "retention", "sharing"}
+_NOT_NUMBERS = {
+    *("name", "labels", "steps", "cadence", "evaluation", "retention", "sharing"),
+    *("until", "on_divergence", "max_restarts"),  # where a run did go back, its manifest says so
+}
 
 
 @dataclass(frozen=True)

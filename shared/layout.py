@@ -42,6 +42,26 @@ class RunFolder:
         return self.root / "desired.json"
 
     @property
+    def tags(self) -> Path:
+        """gateway: priority and labels."""
+        return self.root / "tags.json"
+
+    @property
+    def pins(self) -> Path:
+        """gateway: checkpoints that are never removed."""
+        return self.root / "pins.json"
+
+    @property
+    def origin(self) -> Path:
+        """gateway, once: how the run came to be."""
+        return self.root / "origin.json"
+
+    @property
+    def initial(self) -> Path:
+        """gateway, once: the checkpoint of another run that this one, a fork, begins with."""
+        return self.root / "initial"
+
+    @property
     def gateway_events(self) -> Path:
         """Gateway."""
         return self.root / "gateway" / "events.jsonl"
@@ -70,6 +90,11 @@ class RunFolder:
     def series(self) -> Path:
         """Trainer."""
         return self.trainer / "series.jsonl"
+
+    @property
+    def rollbacks(self) -> Path:
+        """trainer: where the run went back after diverging, and by which factor its rate has been lower since."""
+        return self.trainer / "rollbacks.json"
 
     @property
     def trainer_events(self) -> Path:

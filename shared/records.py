@@ -26,12 +26,56 @@ class Record(BaseModel):
 
 
 class Desired(Record):
-    """What the gateway wants of a run. `generation` grows with each change; the trainer answers with the one it saw."""
+    """What the gateway wants of a run. `generation` grows with each change; the trainer answers with the one it saw.
+
+    `kill` (of a run that is to be stopped) means without a last checkpoint. `steps` is how many steps the run is to
+    make once that was extended; `shared.steps` says how it goes together with the spec. Rules that end a run look at
+    verdicts of steps after `rules_from` alone, so a run that a rule has stopped can be restarted.
+    """
 
     generation: int = Field(ge=0)
     state: Literal["running", "paused", "stopped"]
     pause: Literal["hold", "release"] = "release"
+    kill: bool = False
+    steps: int | None = Field(default=None, ge=1)
+    rules_from: int = Field(default=0, ge=0)
     reason: str = ""
+    time: float
+
+
+class Tags(Record):
+    """`tags.json`: what may be changed about a run without touching what it computes.
+
+    Of queued runs those of greater `priority` go first. `labels` are laid over the spec's; null takes one away.
+    """
+
+    priority: int = 0
+    labels: dict[str, str | None] = Field(default_factory=dict)
+
+
+class Pins(Record):
+    """`pins.json`: the steps whose checkpoints stay, whatever the spec says about retention."""
+
+    steps: tuple[int, ...] = ()
+
+
+class Parent(BaseModel):
+    """The checkpoint that a forked run begins with: its run, its step, and the digest of its manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    step: int = Field(ge=0)
+    manifest_sha256: str
+
+
+class Origin(Record):
+    """`origin.json`: how a run came to be. `key` and `body_sha256` are those of the request, where it had a key."""
+
+    recipe: str | None = None
+    parent: Parent | None = None
+    key: str | None = None
+    body_sha256: str | None = None
     time: float
 
 

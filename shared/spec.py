@@ -158,13 +158,14 @@ class CadenceSpec(Part):
 
 
 class RetentionSpec(Part):
-    """Which checkpoints are kept: the union of the newest `latest` and the `best` by EMA precision.
+    """Which checkpoints are kept: the union of the newest `latest`, the `best` by EMA precision, `every_steps`.
 
-    The last one of a finished run and those an evaluator is reading are always kept.
+    The last one of a finished run, pinned ones, and those an evaluator is reading are always kept.
     """
 
     latest: int = Field(default=5, ge=1)
     best: int = Field(default=1, ge=0)
+    every_steps: int | None = Field(default=None, ge=1, description="keeps those whose step is a multiple of it")
 
 
 class EvaluationSpec(Part):
@@ -194,6 +195,41 @@ class AlternateSharing(Part):
 SharingSpec = Annotated[BesideSharing | AlternateSharing, Field(discriminator="kind")]
 
 
+class DivergenceSpec(Part):
+    """What becomes of a run whose loss or weights are no finite numbers any more, or whose loss explodes.
+
+    `fail` ends it, with its last good checkpoint kept. `rollback` goes back to that checkpoint and on from there at
+    `rate_factor` times the rate, `rollbacks` times at most. A cross entropy of more than `explosion` times that of
+    guessing (the logarithm of the number of classes) counts as exploded; null: none does.
+    """
+
+    action: Literal["fail", "rollback"] = "fail"
+    rollbacks: int = Field(default=3, ge=1, le=100)
+    rate_factor: float = Field(default=0.5, gt=0.0, lt=1.0)
+    explosion: Positive | None = 100.0
+
+
+class PlateauSpec(Part):
+    """No gain: the best EMA precision at 1 grew by no more than `gain` over the last `evaluations` verdicts on it."""
+
+    evaluations: int = Field(ge=1, le=10_000)
+    gain: Fraction = 0.0
+
+
+class UntilSpec(Part):
+    """What ends a run before its last step, whichever comes first: it is stopped, with a last checkpoint.
+
+    Precisions are those at 1 of the evaluator's verdicts, of the average that is served and of the raw weights.
+    `wall_seconds` counts while a trainer works on the run; `cost` is that time at the gateway's price for an hour.
+    """
+
+    ema_precision: Fraction | None = None
+    raw_precision: Fraction | None = None
+    plateau: PlateauSpec | None = None
+    wall_seconds: Positive | None = None
+    cost: Positive | None = None
+
+
 class RunSpec(Part):
     """One run. See the module for what it promises."""
 
@@ -213,6 +249,16 @@ class RunSpec(Part):
     evaluation: EvaluationSpec = EvaluationSpec()
     retention: RetentionSpec = RetentionSpec()
     sharing: SharingSpec = BesideSharing()
+    until: UntilSpec = UntilSpec()
+    on_divergence: DivergenceSpec = DivergenceSpec()
+    max_restarts: int | None = Field(
+        default=None, ge=0, le=10**6, description="of trainers that died; null: as many as make new checkpoints"
+    )
+
+    @field_validator("on_divergence", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"action": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> "RunSpec":

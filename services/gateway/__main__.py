@@ -115,6 +115,7 @@ def _steer_and_serve(
         wake=woken.set,
         recipes_folder=settings.gateway_recipes,
         check_dataset=lambda spec: check_dataset(spec, volume=volume),
+        price_per_hour=settings.gateway_price_per_hour,
     )
     reconciler = Reconciler(
         volume=volume,

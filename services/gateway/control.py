@@ -1,10 +1,12 @@
 """Run control: what people may ask of runs. It writes what is desired; the reconcile loop makes it so."""
 
+import logging
 import secrets
+import shutil
 import threading
 import time as wall
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,20 +14,46 @@ from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
 from services.gateway.slots import Slots
 from services.gateway.state import SETTLED, RunState, derive
+from services.gateway.transitions import Transition, allowed, is_done, refusal
 from shared import atomic, recipes
-from shared.errors import ConflictError, TandemError, VolumeError
+from shared.differences import differences
+from shared.errors import ConflictError, SpecError, TandemError, VolumeError
 from shared.layout import Volume
-from shared.records import Desired, encode_record, write_record
+from shared.records import Desired, Tags, TrainerStatus, encode_record, write_record
 from shared.spec import DatasetSpec, RunSpec, overlay, parse_spec
+from shared.steps import extensible
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Situation:
-    """A run and the state it is in."""
+    """A run, the state it is in, and what goes with that.
+
+    Attributes:
+        run: The run.
+        state: Its state, and the reason for it.
+        slot: Where its trainer works, or is to.
+        allowed: What may be asked of it now.
+        restarts: How many trainers died since it was last asked to train.
+        seconds: For how long trainers have worked on it.
+        cost: Of that time, where there is a price.
+        position: Its place in the queue, from 1 on, if it waits for a slot.
+    """
 
     run: Run
     state: RunState
     slot: str | None
+    allowed: tuple[Transition, ...] = ()
+    restarts: int = 0
+    seconds: float = 0.0
+    cost: float | None = None
+    position: int | None = None
+
+    @property
+    def precedence(self) -> tuple[int, float, str]:
+        """Sorts runs that wait: those of greater priority first, of equal ones the older."""
+        return (-self.run.tags.priority, self.run.created, self.run.id)
 
 
 class RunControl:
@@ -41,6 +69,7 @@ class RunControl:
         wake: Called after a change, so that the loop need not wait for its next turn.
         recipes_folder: Where the recipes lie.
         check_dataset: Raises DatasetError unless a data set is at hand.
+        price_per_hour: Of a slot, in whatever currency; None if it is not known.
     """
 
     def __init__(
@@ -55,6 +84,7 @@ class RunControl:
         wake: Callable[[], None],
         recipes_folder: Path,
         check_dataset: Callable[[DatasetSpec], None],
+        price_per_hour: float | None = None,
     ) -> None:
         self._volume = volume
         self._index = index
@@ -65,6 +95,7 @@ class RunControl:
         self._wake = wake
         self._recipes_folder = recipes_folder
         self._check_dataset = check_dataset
+        self._price = price_per_hour
         self._settled: dict[str, tuple[Run, History, Situation]] = {}
 
     def start(self, *, recipe: str | None, changes: dict[str, Any]) -> Situation:
@@ -97,7 +128,15 @@ class RunControl:
 
     def situations(self) -> list[Situation]:
         """Every readable run, oldest first."""
-        return [self.situation(run) for run in self._index.runs()]
+        found = [self.situation(run) for run in self._index.runs()]
+        places = {each.run.id: place for place, each in enumerate(_waiting(found), start=1)}
+        if not places:
+            return found
+        return [replace(each, position=places[each.run.id]) if each.run.id in places else each for each in found]
+
+    def queue(self) -> list[Situation]:
+        """The runs that wait for a slot, in the order in which they get one."""
+        return _waiting(self.situation(run) for run in self._index.runs())
 
     def problems(self) -> dict[str, TandemError]:
         """The runs that cannot be read, and why."""
@@ -105,38 +144,162 @@ class RunControl:
 
     def show(self, run_id: str) -> Situation:
         """One run, as it is now. Raises like `Index.get`."""
-        return self.situation(self._index.get(run_id))
+        situation = self.situation(self._index.get(run_id))
+        if situation.state.state != "queued":
+            return situation
+        place = [each.run.id for each in self.queue()].index(run_id) + 1
+        return replace(situation, position=place)
 
-    def stop(self, run_id: str, *, reason: str = "stop was asked for") -> Situation:
-        """Asks for a run to end for good, with a last checkpoint. Asking again changes nothing.
+    def pause(self, run_id: str, *, kind: Literal["hold", "release"] = "release", reason: str = "") -> Situation:
+        """Asks for a run to stand still: in memory (`hold`), or with its slot free for others (`release`).
 
         Raises:
             NotFoundError: There is no such run.
-            ConflictError: It has completed or failed, so there is nothing to stop.
-            UnavailableError: What runs trainers is away; nothing was changed.
+            ConflictError: Its state does not allow that; names what it allows. So for all that follow.
+            UnavailableError: What runs trainers is away; nothing was changed. So for all that follow.
+        """
+
+        def change(now: Situation) -> dict[str, Any] | None:
+            held = now.run.desired is not None and now.run.desired.pause == "hold" and "resume" in now.allowed
+            if is_done("pause", now.state.state) and not (held and kind == "release" and now.slot is not None):
+                return None
+            if not is_done("pause", now.state.state):
+                self._require("pause", now)
+            return {"state": "paused", "pause": kind}
+
+        return self._change(run_id, change, reason=reason or f"pause ({kind}) was asked for")
+
+    def resume(
+        self, run_id: str, *, steps: int | None = None, changes: dict[str, Any] | None = None, reason: str = ""
+    ) -> Situation:
+        """Asks for a run to train on.
+
+        Args:
+            run_id: The run.
+            steps: How many steps it is to make in all, if that is to be more than before.
+            changes: What its specification is taken to be, laid over what it is. It cannot be changed, so this is
+                refused unless it comes to the same.
+            reason: Why.
+
+        Raises:
+            SpecError: `steps` is less than the run is to make already.
+        """
+
+        def change(now: Situation) -> dict[str, Any] | None:
+            refuse_other_spec(now.run, changes or {})
+            extending = steps is not None and steps != now.run.steps
+            if not extending:
+                if is_done("resume", now.state.state):
+                    return None
+                self._require("resume", now)
+                return {"state": "running"}
+            self._require_extension(now, steps)
+            return {"state": "running", "steps": steps}
+
+        said = "resume was asked for" if steps is None else f"resume was asked for, to make {steps} steps"
+        return self._change(run_id, change, reason=reason or said)
+
+    def stop(self, run_id: str, *, reason: str = "") -> Situation:
+        """Asks for a run to end for good, with a last checkpoint. Asking again changes nothing."""
+
+        def change(now: Situation) -> dict[str, Any] | None:
+            if is_done("stop", now.state.state):
+                return None
+            self._require("stop", now)
+            return {"state": "stopped", "kill": False}
+
+        return self._change(run_id, change, reason=reason or "stop was asked for")
+
+    def kill(self, run_id: str, *, reason: str = "") -> Situation:
+        """Asks for a run to end for good, at once, without a last checkpoint."""
+
+        def change(now: Situation) -> dict[str, Any] | None:
+            dying = now.state.state == "stopping" and now.run.desired is not None and now.run.desired.kill
+            if dying or is_done("kill", now.state.state):
+                return None
+            self._require("kill", now)
+            return {"state": "stopped", "kill": True}
+
+        return self._change(run_id, change, reason=reason or "kill was asked for")
+
+    def restart(self, run_id: str, *, reason: str = "") -> Situation:
+        """Asks for a run that was stopped or has failed to go on from its newest checkpoint, with a new budget."""
+
+        def change(now: Situation) -> dict[str, Any] | None:
+            if is_done("restart", now.state.state):
+                return None
+            self._require("restart", now)
+            judged = max((each.step for each in now.run.verdicts), default=0)
+            return {"state": "running", "kill": False, "rules_from": judged}
+
+        return self._change(run_id, change, reason=reason or "restart was asked for")
+
+    def delete(self, run_id: str) -> None:
+        """Removes a run that has ended, with all that it made: it leaves its name in one step, then its files go."""
+        with self._lock:
+            now = self.show(run_id)
+            self._require("delete", now)
+            trash = atomic.discard_folder(now.run.folder.root)
+            self._index.forget(run_id)
+            self._journal.forget(run_id)
+            self._settled.pop(run_id, None)
+        log.info("run %s was deleted", run_id)
+        if trash is not None:
+            shutil.rmtree(trash, ignore_errors=True)
+        self._wake()
+
+    def tag(self, run_id: str, *, priority: int | None, labels: dict[str, str | None] | None) -> Situation:
+        """Changes a run's place in the queue, or its labels.
+
+        Args:
+            run_id: The run.
+            priority: Of runs that wait the greatest goes first; None leaves it.
+            labels: Laid over those it has, null taking one away; None leaves them.
         """
         with self._lock:
-            situation = self.show(run_id)
-            if situation.state.state in {"completed", "failed"}:
-                raise ConflictError(
-                    f"run {run_id} has {situation.state.state} and cannot be stopped",
-                    where="run",
-                    hint=situation.state.reason,
-                )
-            if situation.state.state not in {"stopping", "stopped"}:
-                self._want(situation.run, "stopped", reason=reason)
+            run = self._index.get(run_id)
+            before = run.tags
+            after = Tags(
+                priority=before.priority if priority is None else priority,
+                labels=before.labels if labels is None else {**before.labels, **labels},
+            )
+            if after != before:
+                write_record(run.folder.tags, after)
+                self._journal.write(run_id, "tagged", "priority or labels were changed", **after.model_dump())
         self._wake()
         return self.show(run_id)
 
+    def tell(self, run: Run) -> None:
+        """Writes down what was asked for, where a gateway was killed between doing so and saying so."""
+        history = self._journal.history(run.id)
+        if run.desired is None:
+            return
+        if run.desired.generation == 0 and not history.created:
+            recipe = None if run.origin is None else run.origin.recipe
+            self._journal.write(run.id, "created", "was asked for", recipe=recipe)
+        elif run.desired.generation > history.told:
+            self._tell_desired(run.id, run.desired)
+
     def situation(self, run: Run) -> Situation:
-        """The state of a run, by what was last seen."""
+        """The state of a run, by what was last seen, but for its place in the queue."""
         history = self._journal.history(run.id)
         settled = self._settled.get(run.id)
         if settled is not None and settled[0] is run and settled[1] is history:
             return settled[2]
-        trainer = self._slots.trainer(run, history)
-        situation = Situation(run=run, state=derive(run.spec, run.desired, run.status, trainer), slot=trainer.slot)
-        if situation.state.state in SETTLED and not trainer.alive:
+        counted = history.under(run.generation)
+        trainer = self._slots.trainer(run, counted)
+        state = derive(run.spec, run.desired, run.status, trainer)
+        seconds = history.seconds + worked(run.status, since=history.since, now=self._clock())
+        situation = Situation(
+            run=run,
+            state=state,
+            slot=trainer.slot,
+            allowed=allowed(run, state.state, alive=trainer.alive),
+            restarts=counted.restarts,
+            seconds=seconds,
+            cost=None if self._price is None else seconds / 3600 * self._price,
+        )
+        if state.state in SETTLED and not trainer.alive:
             # Nothing more happens to it without a new file or a new event: thousands of these cost nothing.
             self._settled[run.id] = (run, history, situation)
         return situation
@@ -153,12 +316,50 @@ class RunControl:
             return str(error)
         return None
 
-    def _want(self, run: Run, state: Literal["running", "paused", "stopped"], *, reason: str) -> None:
-        self._slots.check()
-        generation = 0 if run.desired is None else run.desired.generation + 1
-        desired = Desired(generation=generation, state=state, reason=reason, time=self._clock())
-        write_record(run.folder.desired, desired)
-        self._journal.write(run.id, "desired", reason, state=state, generation=generation)
+    def _change(self, run_id: str, change: Callable[[Situation], dict[str, Any] | None], *, reason: str) -> Situation:
+        """Puts another record in place of what is desired, if `change` says what is to be different in it."""
+        with self._lock:
+            now = self.show(run_id)
+            different = change(now)
+            if different is not None:
+                self._slots.check()
+                before = now.run.desired or Desired(generation=0, state="running", time=0.0)
+                desired = before.model_copy(
+                    update={
+                        **different,
+                        "generation": now.run.generation + 1,
+                        "reason": reason,
+                        "time": self._clock(),
+                    }
+                )
+                write_record(now.run.folder.desired, desired)
+                self._tell_desired(run_id, desired)
+        if different is not None:
+            self._wake()
+        return self.show(run_id)
+
+    def _tell_desired(self, run_id: str, desired: Desired) -> None:
+        details = desired.model_dump(exclude={"schema_version", "reason", "time"})
+        self._journal.write(run_id, "desired", desired.reason, **details)
+
+    def _require(self, asked: Transition, now: Situation) -> None:
+        if asked not in now.allowed:
+            raise refusal(asked, now.run, now.state.state, now.state.reason, now=now.allowed)
+
+    def _require_extension(self, now: Situation, steps: int | None) -> None:
+        if not extensible(now.run.spec):
+            raise ConflictError(
+                f"run {now.run.id} cannot be extended: its learning rate's course depends on the number of steps",
+                where="steps",
+                hint="Fork it with another learning_rate, or with other steps",
+            )
+        self._require("extend", now)
+        if steps is not None and steps < now.run.steps:
+            raise SpecError(
+                f"a run can be made longer, not shorter: it is to make {now.run.steps} steps, not {steps}",
+                where="steps",
+                hint="Stop it, and it ends where it is",
+            )
 
     def _fresh_id(self, spec: RunSpec) -> str:
         moment = wall.strftime("%Y%m%d-%H%M%S", wall.gmtime(self._clock()))
@@ -166,3 +367,39 @@ class RunControl:
             run_id = f"{moment}-{spec.name}-{secrets.token_hex(2)}"
             if not self._volume.run(run_id).root.exists():
                 return run_id
+
+
+def _waiting(situations: Iterable[Situation]) -> list[Situation]:
+    return sorted((each for each in situations if each.state.state == "queued"), key=lambda each: each.precedence)
+
+
+def worked(status: TrainerStatus | None, *, since: float | None, now: float) -> float:
+    """For how many seconds the trainer at work has been there: by its own word, else since it was started or found.
+
+    Args:
+        status: What it says.
+        since: When it was started or found; None if none works.
+        now: Seconds since the epoch, as `since`.
+    """
+    if since is None:
+        return 0.0
+    if status is not None and status.time >= since:
+        return max(0.0, status.time - status.started)
+    return max(0.0, now - since)
+
+
+def refuse_other_spec(run: Run, changes: dict[str, Any]) -> None:
+    """Makes sure that laying `changes` over the run's specification changes nothing.
+
+    Raises:
+        SpecError: It does not make a specification.
+        ConflictError: It changes something; says what.
+    """
+    before = run.spec.model_dump(mode="json")
+    found = differences(before, parse_spec(overlay(before, changes), source="spec").model_dump(mode="json"))
+    if found:
+        raise ConflictError(
+            f"a run's specification cannot be changed: {'; '.join(found)}",
+            where="spec",
+            hint="Fork the run to go on from its checkpoint with other settings, or resume it without these",
+        )

@@ -15,11 +15,22 @@ from pathlib import Path
 from shared.checkpoints import read_spec
 from shared.errors import NotFoundError, TandemError
 from shared.layout import WEIGHTS_KIND, RunFolder, Volume, listed_steps
-from shared.records import Desired, SeriesPoint, TrainerStatus, Verdict, read_record, read_record_or_none
+from shared.records import (
+    Desired,
+    Origin,
+    SeriesPoint,
+    Tags,
+    TrainerStatus,
+    Verdict,
+    read_record,
+    read_record_or_none,
+)
 from shared.spec import RunSpec
+from shared.steps import total_steps
 
 SLICE = 50
 TAIL_BYTES = 4096
+NO_TAGS = Tags()
 
 Stamp = tuple[int, int, int] | None
 
@@ -32,6 +43,8 @@ class Run:
     spec: RunSpec
     created: float
     desired: Desired | None = None
+    tags: Tags = NO_TAGS
+    origin: Origin | None = None
     status: TrainerStatus | None = None
     last_point: SeriesPoint | None = None
     checkpoint_step: int | None = None
@@ -41,6 +54,22 @@ class Run:
     def id(self) -> str:
         """The run's id."""
         return self.folder.id
+
+    @property
+    def steps(self) -> int:
+        """How many steps it is to make, extensions included."""
+        return total_steps(self.spec, self.desired)
+
+    @property
+    def generation(self) -> int:
+        """Of what is desired of it; 0 for a run that was started by hand."""
+        return 0 if self.desired is None else self.desired.generation
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The spec's labels, with those laid over them that were given later."""
+        laid = {**self.spec.labels, **self.tags.labels}
+        return {key: value for key, value in laid.items() if value is not None}
 
 
 @dataclass
@@ -122,6 +151,11 @@ class Index:
                 raise entry.problem or NotFoundError(f"run {run_id} cannot be read", where="run")
             return entry.run
 
+    def forget(self, run_id: str) -> None:
+        """Drops a run that is gone."""
+        with self._lock:
+            self._entries.pop(run_id, None)
+
     def _load(self) -> None:
         if not self._loaded:
             self.refresh(lambda _: True)
@@ -138,7 +172,14 @@ class Index:
         return entry
 
     def _read(self, folder: RunFolder, entry: _Entry) -> Run:
-        run = entry.run or Run(folder=folder, spec=read_spec(folder), created=created(folder))
+        run = entry.run or Run(
+            folder=folder,
+            spec=read_spec(folder),
+            created=created(folder),
+            origin=read_record_or_none(folder.origin, Origin),
+        )
+        if _changed(entry, folder.tags):
+            run = replace(run, tags=read_record_or_none(folder.tags, Tags) or NO_TAGS)
         if _changed(entry, folder.desired):
             run = replace(run, desired=read_record_or_none(folder.desired, Desired))
         if _changed(entry, folder.status):

@@ -13,25 +13,21 @@ import logging
 import threading
 from collections.abc import Callable
 
-from services.gateway.control import RunControl, Situation
+from services.gateway import endings
+from services.gateway.control import RunControl, Situation, worked
 from services.gateway.index import Index, Run
-from services.gateway.journal import DIED, History, Journal
-from services.gateway.launchers.base import Launcher
+from services.gateway.journal import History, Journal
+from services.gateway.launchers.base import Launcher, Observation
 from services.gateway.metrics import RunMetrics
 from services.gateway.slots import Slot, Slots, greatest_fence
-from services.gateway.state import failure_text
 from shared.errors import ConflictError, TandemError, UnavailableError
 from shared.layout import Volume
 from shared.lifecycle import StopEvent
-from shared.records import Assignment, TrainerStatus, write_record
+from shared.records import Assignment, write_record
 
 log = logging.getLogger(__name__)
 
-BAD_INPUT_EXIT = 2
-OUT_OF_MEMORY = "its trainer was killed: it took more memory than it may"
-HOPELESS = frozenset(
-    {"bad_input", "bad_spec", "bad_settings", "dataset_corrupt", "unknown_schema", "no_good_checkpoint", "diverged"}
-)
+GONE = Observation(alive=False)
 
 
 class Reconciler:
@@ -133,61 +129,65 @@ class Reconciler:
         reported = run.status is not None and run.status.fence == fence
         if history.ended >= fence or not (history.spawned >= fence or reported):
             return
-        trouble = OUT_OF_MEMORY if slot.seen.out_of_memory else None
-        self._end(run, slot.name, fence, slot.seen.exit_code, trouble=trouble)
+        self._end(run, slot.name, fence, slot.seen)
 
-    def _end(self, run: Run, slot: str, fence: int, exit_code: int | None, trouble: str | None = None) -> None:
+    def _end(self, run: Run, slot: str, fence: int, seen: Observation, trouble: str | None = None) -> None:
         run = self._index.get(run.id)  # its last words may be newer than the last refresh
         status = run.status if run.status is not None and run.status.fence == fence else None
-        outcome = _outcome(status, exit_code)
-        if outcome == "released" and not self._releasing and run.desired is not None and run.desired.state == "running":
-            outcome = DIED  # nobody asked it to; so a trainer that always lets go at once is not started for ever
-        reason = trouble or _end_text(status, exit_code)
+        history = self._history(run)
+        now = self._time()
+        step = run.checkpoint_step
+        progress = step is not None and step > (history.started_step or 0)
         self._journal.write(
             run.id,
             "ended",
-            reason,
+            trouble or endings.text(status, seen),
             slot=slot,
             fence=fence,
-            exit_code=exit_code,
+            exit_code=seen.exit_code,
             phase=None if status is None else status.phase,
-            outcome=outcome,
-            checkpoint_step=run.checkpoint_step,
+            outcome=endings.outcome(status, seen.exit_code, run.desired, releasing=self._releasing),
+            checkpoint_step=step,
+            generation=run.generation,
+            hopeless=endings.hopeless(status, seen, run.spec, progress=progress),
+            seconds=worked(status, since=history.since, now=now),
         )
-        if outcome == DIED:
-            self._after_death(run, status, exit_code, reason)
-
-    def _after_death(self, run: Run, status: TrainerStatus | None, exit_code: int | None, reason: str) -> None:
-        history = self._journal.history(run.id)
-        code = None if status is None or status.failure is None else status.failure.get("code")
-        if exit_code == BAD_INPUT_EXIT or code in HOPELESS:
-            self._give_up(run, history, f"{reason}; another trainer would meet the same")
-        elif history.deaths >= self._attempts:
-            self._give_up(run, history, f"{reason}; {history.deaths} trainers in a row made no new checkpoint")
-        else:
+        history = self._history(run)
+        if history.death is not None and not self._gives_up(run, history):
             delay = min(self._longest_backoff, self._backoff * 2 ** (history.deaths - 1))
             self._due[run.id] = self._clock() + delay
-            log.warning("run %s: %s; the next trainer follows in %.0f s", run.id, reason, delay)
+            log.warning("run %s: %s; the next trainer follows in %.0f s", run.id, history.death, delay)
 
-    def _give_up(self, run: Run, history: History, reason: str) -> None:
+    def _gives_up(self, run: Run, history: History) -> bool:
+        """Decides whether a run whose trainer died has failed, and writes that down."""
+        reason = endings.why_give_up(history, run.spec, attempts=self._attempts)
+        if reason is None:
+            return False
         self._due.pop(run.id, None)
-        self._journal.write(run.id, "gave_up", reason, restarts=history.deaths)
+        self._journal.write(run.id, "gave_up", reason, restarts=history.restarts)
         log.error("run %s has failed: %s", run.id, reason)
+        return True
+
+    def _history(self, run: Run) -> History:
+        return self._journal.history(run.id).under(run.generation)
 
     def _hurry(self, slot: Slot) -> None:
-        """Stops a trainer that should have ended by itself, because its run is to pause or to end, and has not."""
+        """Ends a trainer whose run is to be killed, and one that should have ended by itself and has not."""
         run = self._assigned_run(slot)
         state = None if run is None else self._control.situation(run).state.state
-        if not slot.seen.alive or state not in {"pausing", "stopping", "completed"}:
+        if run is None or not slot.seen.alive or state not in {"pausing", "stopping", "completed"}:
             self._overdue.pop(slot.name, None)
+            return
+        if state == "stopping" and run.desired is not None and run.desired.kill:
+            self._launcher.kill(slot.name)
             return
         since = self._overdue.setdefault(slot.name, self._clock())
         if self._clock() - since >= self._stop_grace:
             self._launcher.stop(slot.name, self._stop_grace)
 
     def _fill(self) -> None:
-        """Gives every free slot a run: first its own, if one is to go on there, then the oldest that waits."""
-        waiting = [each for each in self._control.situations() if each.state.state == "queued"]
+        """Gives every free slot a run: first its own, if one is to go on there, then the first in the queue."""
+        waiting = self._control.queue()
         for slot in self._slots.now:
             if slot.seen.alive or slot.problem is not None:
                 continue
@@ -212,6 +212,8 @@ class Reconciler:
         run = own.run
         if own.state.state == "starting":
             self._spawn(slot, run)
+        elif self._gives_up(run, self._history(run)):
+            return  # an earlier gateway was killed before it could write that down
         elif self._clock() >= self._due.setdefault(run.id, self._clock() + self._backoff):
             self._assign(slot, run)
 
@@ -219,7 +221,14 @@ class Reconciler:
         fence = 1 + greatest_fence(run, self._journal.history(run.id), self._slots.of(run.id))
         assignment = Assignment(run=run.id, fence=fence, time=self._time())
         write_record(self._volume.slot(slot.name).assignment, assignment)
-        self._journal.write(run.id, "assigned", f"has slot {slot.name}", slot=slot.name, fence=fence)
+        self._journal.write(
+            run.id,
+            "assigned",
+            f"has slot {slot.name}",
+            slot=slot.name,
+            fence=fence,
+            checkpoint_step=run.checkpoint_step,
+        )
         self._spawn(Slot(name=slot.name, assignment=assignment, seen=slot.seen), run)
 
     def _spawn(self, slot: Slot, run: Run) -> None:
@@ -234,7 +243,7 @@ class Reconciler:
         except UnavailableError as error:
             log.warning("run %s: its trainer cannot be started yet: %s", run.id, error)  # its slot stays as it is
         except (OSError, TandemError) as error:
-            self._end(run, slot.name, fence, None, trouble=f"its trainer cannot be started: {error}")
+            self._end(run, slot.name, fence, GONE, trouble=f"its trainer cannot be started: {error}")
         else:
             self._journal.write(run.id, "spawned", "its trainer was started", slot=slot.name, fence=fence, pid=pid)
 
@@ -242,6 +251,7 @@ class Reconciler:
         """Writes down every change of a state, and counts states."""
         situations = self._control.situations()
         for each in situations:
+            self._control.tell(each.run)
             before = self._journal.history(each.run.id).state
             if before != each.state.state:
                 self._journal.write(each.run.id, "state", each.state.reason, **{"from": before, "to": each.state.state})
@@ -321,22 +331,3 @@ class ReconcileLoop:
                 self._trouble = text
             self._last = self._clock()
             self._woken.wait(self._poll)
-
-
-def _outcome(status: TrainerStatus | None, exit_code: int | None) -> str:
-    """How a trainer's end counts: by its own last word if that is final, and its exit code does not deny it."""
-    if status is not None and status.phase in {"completed", "stopped", "released"} and not exit_code:
-        return status.phase
-    return DIED
-
-
-def _end_text(status: TrainerStatus | None, exit_code: int | None) -> str:
-    """How a trainer ended, in words."""
-    said = failure_text(status)
-    if exit_code is None:
-        how = "its trainer is gone"
-    elif exit_code < 0:
-        how = f"its trainer was killed by signal {-exit_code}"
-    else:
-        how = f"its trainer ended with {exit_code}"
-    return f"{how}: {said}" if said else how

@@ -41,6 +41,9 @@ class GatewaySettings(PredictSettings):
     gateway_stop_grace_seconds: float = Field(
         default=120.0, gt=0, description="for a trainer to pause or stop by itself, and again after SIGTERM"
     )
+    gateway_price_per_hour: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="of a slot, in whatever currency `until.cost` is meant in"
+    )
     gateway_trainer_command: str = Field(
         default="{python} -m services.trainer --volume {volume} --slot {slot}",
         min_length=1,

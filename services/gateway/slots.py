@@ -78,7 +78,7 @@ class Slots:
         return found
 
     def trainer(self, run: Run, history: History) -> Trainer:
-        """What is seen of a run's trainer from outside.
+        """What is seen of a run's trainer from outside. `history` is as it counts for what is desired of the run.
 
         A trainer with a greater fencing number than the gateway ever gave was started by hand. Of such a one the
         heartbeat alone says whether it lives.

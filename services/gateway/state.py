@@ -17,6 +17,7 @@ from typing import Literal, get_args
 
 from shared.records import Desired, TrainerStatus
 from shared.spec import RunSpec
+from shared.steps import total_steps
 
 State = Literal[
     "queued",
@@ -73,37 +74,38 @@ def derive(spec: RunSpec, desired: Desired | None, status: TrainerStatus | None,
         status: What its trainer last said of itself, which may be long ago.
         trainer: What is seen of that trainer from outside.
     """
-    if status is not None and status.phase == "completed":
-        return RunState("completed", f"all {spec.steps} steps are made")
+    if status is not None and status.phase == "completed" and status.steps >= total_steps(spec, desired):
+        return RunState("completed", f"all {status.steps} steps are made")
     if desired is not None and desired.state == "stopped":
-        return _to_end(spec, desired, status, trainer)
+        return _to_end(desired, status, trainer)
     if trainer.gave_up is not None and not trainer.alive:
         return RunState("failed", trainer.gave_up)
     if desired is not None and desired.state == "paused":
-        return _to_pause(spec, desired, status, trainer)
-    return _to_train(spec, desired, status, trainer)
+        return _to_pause(desired, status, trainer)
+    return _to_train(desired, status, trainer)
 
 
-def _to_train(spec: RunSpec, desired: Desired | None, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+def _to_train(desired: Desired | None, status: TrainerStatus | None, trainer: Trainer) -> RunState:
     """The state of a run that is to train."""
     if trainer.alive:
         return _working(status, trainer)
-    return _left_alone(status) if desired is None else _waiting(spec, status, trainer)
+    return _left_alone(status) if desired is None else _waiting(status, trainer)
 
 
-def _to_end(spec: RunSpec, desired: Desired, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+def _to_end(desired: Desired, status: TrainerStatus | None, trainer: Trainer) -> RunState:
     """The state of a run that is to end for good."""
     if trainer.alive:
-        return RunState("stopping", _asked(desired, "its trainer commits a last checkpoint"))
-    return RunState("stopped", _asked(desired, _where(status, spec)))
+        ends = "is being ended" if desired.kill else "commits a last checkpoint"
+        return RunState("stopping", _asked(desired, f"its trainer {ends}"))
+    return RunState("stopped", _asked(desired, _where(status)))
 
 
-def _to_pause(spec: RunSpec, desired: Desired, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+def _to_pause(desired: Desired, status: TrainerStatus | None, trainer: Trainer) -> RunState:
     """The state of a run that is to stand still."""
     if not trainer.alive:
-        return RunState("paused", _asked(desired, _where(status, spec)))
+        return RunState("paused", _asked(desired, _where(status)))
     if status is not None and _is_current(status, trainer) and status.phase == "holding":
-        return RunState("paused", _asked(desired, f"its trainer holds {_where(status, spec)}"))
+        return RunState("paused", _asked(desired, f"its trainer holds {_where(status)}"))
     return RunState("pausing", _asked(desired, "its trainer comes to a halt"))
 
 
@@ -139,7 +141,7 @@ def _left_alone(status: TrainerStatus | None) -> RunState:
             return RunState("failed", f"its trainer, started by hand, fell silent at step {status.step}")
 
 
-def _waiting(spec: RunSpec, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+def _waiting(status: TrainerStatus | None, trainer: Trainer) -> RunState:
     """The state of a run that is to train, by the gateway's doing, and has no living trainer."""
     if trainer.death is not None:
         return RunState("restarting", trainer.death)
@@ -147,7 +149,7 @@ def _waiting(spec: RunSpec, status: TrainerStatus | None, trainer: Trainer) -> R
         return RunState("starting", f"is about to be started in slot {trainer.slot}")
     if status is None:
         return RunState("queued", "waits for a free slot")
-    return RunState("queued", f"waits for a free slot, to go on {_where(status, spec)}")
+    return RunState("queued", f"waits for a free slot, to go on {_where(status)}")
 
 
 def _is_current(status: TrainerStatus | None, trainer: Trainer) -> bool:
@@ -167,5 +169,5 @@ def _asked(desired: Desired, text: str) -> str:
     return f"{desired.reason}; {text}" if desired.reason else text
 
 
-def _where(status: TrainerStatus | None, spec: RunSpec) -> str:
-    return "before its first step" if status is None else f"at step {status.step} of {spec.steps}"
+def _where(status: TrainerStatus | None) -> str:
+    return "before its first step" if status is None else f"at step {status.step} of {status.steps}"

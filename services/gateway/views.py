@@ -9,6 +9,7 @@ from services.gateway.control import Situation
 from services.gateway.errors import ErrorView
 from services.gateway.index import Run
 from services.gateway.state import State
+from services.gateway.transitions import Transition
 from shared.records import CheckpointManifest, Device, Verdict
 from shared.spec import ema_kind
 
@@ -53,6 +54,13 @@ class FailureView(BaseModel):
     hint: str | None = None
 
 
+class ForkedFromView(BaseModel):
+    """A checkpoint of another run."""
+
+    run: str
+    step: int
+
+
 class RunView(BaseModel):
     """One run as it stands."""
 
@@ -85,6 +93,13 @@ class RunView(BaseModel):
                 },
                 "latest": None,
                 "failure": None,
+                "allowed": ["pause", "extend", "stop", "kill", "fork"],
+                "priority": 0,
+                "position": None,
+                "restarts": 0,
+                "forked_from": None,
+                "wall_seconds": 61.5,
+                "cost": None,
             }
         }
     )
@@ -109,6 +124,13 @@ class RunView(BaseModel):
     best: BestView | None
     latest: list[EvaluationView] | None = Field(description="the newest verdict on each kind of weights")
     failure: FailureView | None
+    allowed: list[Transition] = Field(description="what may be asked of it now; `extend` is `resume` with more steps")
+    priority: int = Field(description="of runs that wait, the greatest goes first")
+    position: int | None = Field(description="its place in the queue, from 1 on, while it waits")
+    restarts: int = Field(description="how many trainers died since it was last asked to train")
+    forked_from: ForkedFromView | None = Field(description="the checkpoint it began with")
+    wall_seconds: float = Field(description="for how long trainers have worked on it")
+    cost: float | None = Field(description="of that time, where the gateway knows a price")
 
 
 class ProblemView(ErrorView):
@@ -182,29 +204,37 @@ def run_view(situation: Situation) -> RunView:
     run, status, point = situation.run, situation.run.status, situation.run.last_point
     # A trainer that has just begun has not said yet from where it goes on, and one that was killed not how far it came.
     step = max(0 if status is None else status.step, run.checkpoint_step or 0)
+    parent = None if run.origin is None else run.origin.parent
     working = situation.state.state == "running" and status is not None
     rate = status.examples_per_second if working and status is not None else None
     return RunView(
         id=run.id,
         name=run.spec.name,
-        labels=run.spec.labels,
+        labels=run.labels,
         state=situation.state.state,
         reason=situation.state.reason,
         created=run.created,
         spec=run.spec.model_dump(mode="json"),
         slot=situation.slot,
         step=step,
-        steps=run.spec.steps,
-        progress=min(1.0, step / run.spec.steps),
+        steps=run.steps,
+        progress=min(1.0, step / run.steps),
         loss=_finite(point.loss if point is not None else None if status is None else status.loss),
         average_loss=None if point is None else _finite(point.average_loss),
         learning_rate=None if point is None else _finite(point.learning_rate),
         examples_per_second=_finite(rate),
-        eta_seconds=(run.spec.steps - step) * run.spec.batch_size / rate if rate else None,
+        eta_seconds=(run.steps - step) * run.spec.batch_size / rate if rate else None,
         checkpoint_step=run.checkpoint_step,
         best=best_view(run),
         latest=latest_views(run) or None,
         failure=None if status is None or status.failure is None else FailureView.model_validate(status.failure),
+        allowed=list(situation.allowed),
+        priority=run.tags.priority,
+        position=situation.position,
+        restarts=situation.restarts,
+        forked_from=None if parent is None else ForkedFromView(run=parent.run, step=parent.step),
+        wall_seconds=round(situation.seconds, 3),
+        cost=situation.cost,
     )
 
 

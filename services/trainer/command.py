@@ -20,13 +20,13 @@ from services.trainer.gpu import Gpus
 from services.trainer.journal import Events, Journal
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.preflight import record_slot
-from services.trainer.resume import differences
 from services.trainer.session import Clocks, DatasetOpener, EngineBuilder, Session
 from services.trainer.settings import TrainerSettings
 from services.trainer.status import Heartbeat
 from shared import atomic, logs, observe
 from shared.checkpoints import read_spec
 from shared.data.examples import Dataset
+from shared.differences import differences
 from shared.errors import (
     DatasetCorruptError,
     DatasetMissingError,

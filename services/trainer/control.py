@@ -22,6 +22,7 @@ class Request(Enum):
     HOLD = "hold"
     RELEASE = "release"
     STOP = "stop"
+    KILL = "kill"
 
 
 class Control:
@@ -54,20 +55,25 @@ class Control:
         self._desired: Desired | None = None
 
     def request(self) -> Request | None:
-        """What is asked for now, or None: to train. A signal outranks holding, and stopping for good outranks both."""
+        """What is asked for now, or None: to train. A signal outranks holding, and ending for good outranks both."""
         stopping = self._stop.is_set()
         now = self._clock()
         if stopping or self._looked is None or now - self._looked >= self._poll_seconds:
             self._looked = now
             self._look()
         state = self._desired.state if self._desired else "running"
-        if state == "stopped":
-            return Request.STOP
+        if state == "stopped" and self._desired is not None:
+            return Request.KILL if self._desired.kill else Request.STOP
         if stopping:
             return Request.RELEASE
         if state == "paused" and self._desired is not None:
             return Request.HOLD if self._desired.pause == "hold" else Request.RELEASE
         return None
+
+    @property
+    def desired(self) -> Desired | None:
+        """What `desired.json` said when it was last looked at."""
+        return self._desired
 
     def wait(self) -> None:
         """Sleeps until it is worth asking again."""

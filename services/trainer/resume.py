@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 from pydantic import ValidationError
 
 from shared.checkpoints import OPTIMIZER, Arrays, Checkpoint, CheckpointStore, spec_digest, training_values
+from shared.differences import differences
 from shared.errors import (
     ConflictError,
     CorruptCheckpointError,
@@ -89,16 +89,6 @@ def load_groups(checkpoint: Checkpoint, *, spec: RunSpec) -> dict[str, Arrays]:
     return {kind: checkpoint.load(kind) for kind in kinds}
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two specs as plain values, a line for each field: its path, what it was, what it is."""
-    old, new = _flat(before), _flat(now)
-    return [
-        f"{path}: was {_shown(old, path)}, is {_shown(new, path)}"
-        for path in sorted({*old, *new})
-        if old.get(path) != new.get(path)
-    ]
-
-
 def _refuse_other_spec(checkpoint: Checkpoint, spec: RunSpec) -> None:
     manifest = checkpoint.manifest
     if manifest.spec_sha256 == spec_digest(spec):
@@ -117,17 +107,3 @@ def _refuse_other_spec(checkpoint: Checkpoint, spec: RunSpec) -> None:
         hint="Put spec.json back as it was, or start a new run (steps alone may be changed, unless the learning"
         " rate's course depends on them)",
     )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _shown(values: dict[str, Any], path: str) -> str:
-    return json.dumps(values[path]) if path in values else "absent"

@@ -36,6 +36,7 @@ class Pruner:
         folder: The run.
         store: Its checkpoints.
         spec: Its specification.
+        final: The run's last step, as far as is known now.
         leases: Tells which are being read.
         on_remove: Called with each step that was removed.
     """
@@ -46,12 +47,14 @@ class Pruner:
         folder: RunFolder,
         store: CheckpointStore,
         spec: RunSpec,
+        final: Callable[[], int],
         leases: LeaseWatch,
         on_remove: Callable[[int], None],
     ) -> None:
         self._folder = folder
         self._store = store
         self._spec = spec
+        self._final = final
         self._leases = leases
         self._on_remove = on_remove
 
@@ -63,7 +66,7 @@ class Pruner:
         """
         steps = self._store.steps()
         precisions = {step: value for step in steps if (value := self._precision(step)) is not None}
-        for step in dispensable(steps, rule=self._spec.retention, precisions=precisions, final=self._spec.steps):
+        for step in dispensable(steps, rule=self._spec.retention, precisions=precisions, final=self._final()):
             if self._leases.live(self._folder.lease(step)) is None:
                 self._store.remove(step)
                 self._on_remove(step)

@@ -5,6 +5,7 @@ import time as system_time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from services.trainer.batches import PrefetchedBatches
@@ -33,13 +34,18 @@ from shared.leases import LeaseWatch
 from shared.lifecycle import StopEvent
 from shared.records import Desired, TrainerPhase
 from shared.spec import AlternateSharing, DatasetSpec, RunSpec
+from shared.steps import total_steps
 
 log = logging.getLogger(__name__)
 
 # A stop is to be over in ten seconds; a full disk gets half of them.
 _LAST_COMMIT_SECONDS = 5.0
 
-_FINAL: dict[Request | None, TrainerPhase] = {Request.STOP: "stopped", Request.RELEASE: "released"}
+_FINAL: dict[Request | None, TrainerPhase] = {
+    Request.STOP: "stopped",
+    Request.KILL: "stopped",
+    Request.RELEASE: "released",
+}
 
 
 class DatasetOpener(Protocol):
@@ -130,12 +136,12 @@ class Session:
         Raises:
             TandemError: The run cannot go on; says why.
         """
-        self._metrics.steps.set(self._spec.steps)
         self._metrics.checkpoint_interval.set(self._spec.cadence.checkpoint_steps)
         for path in (*self._store.sweep(), *atomic.sweep(self._folder.trainer)):
             log.info("Removed what a killed trainer left: %s", path)
         if (request := self._control.request()) in _FINAL:
             return _FINAL[request]
+        self._tell_steps()
         dataset = self._open_dataset(self._spec.dataset, volume=self._volume)
         checkpoint = find_checkpoint(
             self._store,
@@ -186,31 +192,41 @@ class Session:
             seconds_per_call=0.1,
         )
         request: Request | None = None
-        end, began = self._turn_end(engine.step), self._clocks.monotonic()
+        first, began = engine.step, self._clocks.monotonic()
         try:
-            while engine.step < end and request not in _FINAL:
+            while engine.step < (end := self._turn_end(first)) and request not in _FINAL:
                 self._heartbeat.tell(phase="running", step=engine.step)
                 progress.begin(engine.step, self._clocks.monotonic())
-                loop.run(until=end, interrupted=lambda: self._interrupted(saver))
+                loop.run(until=end, interrupted=partial(self._interrupted, saver, self._steps))
                 request = self._control.request()
                 if request is Request.HOLD and engine.step < end:
                     self._finish(engine, saver)
                     request = self._hold(engine.step)
             self._heartbeat.tell(phase="stopping", step=engine.step)
-            self._finish(engine, saver)
+            if request is not Request.KILL:
+                self._finish(engine, saver)
             # Work that is done is done, even when a stop was asked for at its very end.
-            if engine.step >= self._spec.steps:
+            if engine.step >= self._steps:
                 return "completed"
             return _FINAL[request] if request in _FINAL else self._yield(engine.step, since=began)
         finally:
             summaries.close()
             series.close()
 
-    def _interrupted(self, saver: Saver) -> bool:
+    @property
+    def _steps(self) -> int:
+        """How many steps the run is to make, as far as `desired.json` was read."""
+        return total_steps(self._spec, self._control.desired)
+
+    def _tell_steps(self) -> None:
+        self._metrics.steps.set(self._steps)
+        self._heartbeat.update(steps=self._steps)
+
+    def _interrupted(self, saver: Saver, steps: int) -> bool:
         with suppress(OSError):  # a volume that does not answer for a moment takes nothing over
             self._tenure.check()
         saver.check()
-        return self._control.request() is not None
+        return self._control.request() is not None or self._steps != steps
 
     def _finish(self, engine: Engine, saver: Saver) -> None:
         saver.finish(engine.step, within=_LAST_COMMIT_SECONDS)
@@ -219,8 +235,8 @@ class Session:
         """The step before which nothing ends the training that begins at `step`, unless somebody asks for it."""
         sharing = self._spec.sharing
         if not isinstance(sharing, AlternateSharing):
-            return self._spec.steps
-        return min(self._spec.steps, (step // sharing.every_steps + 1) * sharing.every_steps)
+            return self._steps
+        return min(self._steps, (step // sharing.every_steps + 1) * sharing.every_steps)
 
     def _yield(self, step: int, *, since: float) -> TrainerPhase:
         seconds = self._clocks.monotonic() - since
@@ -258,6 +274,7 @@ class Session:
             folder=self._folder,
             store=self._store,
             spec=self._spec,
+            final=lambda: self._steps,
             leases=LeaseWatch(clock=self._clocks.monotonic, expiry=self._settings.trainer_lease_seconds),
             on_remove=lambda step: self._events.record(
                 "checkpoint_pruned", f"Checkpoint at step {step} removed: no rule keeps it", step=step
@@ -300,6 +317,7 @@ class Session:
 
     def _see(self, desired: Desired) -> None:
         self._heartbeat.update(generation_seen=desired.generation)
+        self._tell_steps()
         pause = f" ({desired.pause})" if desired.state == "paused" else ""
         self._events.record(
             "desired_seen",

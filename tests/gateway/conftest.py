@@ -146,6 +146,7 @@ class Bench:
             wake=self._wake,
             recipes_folder=self.recipes,
             check_dataset=self._check_dataset,
+            price_per_hour=2.0,
         )
         self.reconciler = Reconciler(
             volume=self.volume,

@@ -56,7 +56,7 @@ def test_an_engine_that_goes_away_between_the_look_and_the_start_counts_as_no_de
     assert bench.launcher.started == ["slot-0"]
 
 
-def test_a_death_for_want_of_memory_is_told_as_one(bench) -> None:
+def test_a_death_for_want_of_memory_is_told_as_one_and_not_tried_blindly(bench) -> None:
     client = bench.client()
     run = client.post("/v1/runs", json={"recipe": "tiny"}).json()["id"]
     bench.step()
@@ -64,5 +64,5 @@ def test_a_death_for_want_of_memory_is_told_as_one(bench) -> None:
     bench.launcher.die("slot-0", -9)
     bench.step()
     view = client.get(f"/v1/runs/{run}").json()
-    assert view["state"] == "restarting"
-    assert "more memory than it may" in view["reason"]
+    assert view["state"] == "failed"
+    assert "more memory than it may; another one would need as much; a batch_size less than 128" in view["reason"]

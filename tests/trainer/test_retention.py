@@ -41,6 +41,7 @@ class Pruning:
             folder=folder,
             store=self.store,
             spec=self.spec,
+            final=lambda: 1000,
             leases=LeaseWatch(clock=lambda: self.now, expiry=60),
             on_remove=self.removed.append,
         )

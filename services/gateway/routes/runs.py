@@ -1,6 +1,6 @@
-"""`/v1/runs`: start, list, show and stop runs."""
+"""`/v1/runs`: start, list and show runs, and ask something of one."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,9 @@ from services.gateway.views import RUN_ID, ProblemView, RunsView, RunView, run_v
 routes = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 RunId = Annotated[str, Path(description="the run's id", examples=[RUN_ID])]
+Steps = Annotated[int, Field(ge=1, le=10**12)]
+Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000, description="of runs that wait, the greatest goes first")]
+Label = Annotated[str, Field(max_length=200)]
 
 
 class RunRequest(BaseModel):
@@ -27,9 +30,51 @@ class RunRequest(BaseModel):
     spec: dict[str, Any] = Field(default_factory=dict, description="keys of a RunSpec, laid over the recipe")
 
 
+class Asked(BaseModel):
+    """Something that is asked of a run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=500, description="why; it stands in the run's events")
+
+
+class PauseRequest(Asked):
+    """How a run is to stand still."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"kind": "release"}})
+
+    kind: Literal["hold", "release"] = Field(
+        default="release", description="hold: stay in memory, in its slot; release: checkpoint, and free the slot"
+    )
+
+
+class ResumeRequest(Asked):
+    """How a run is to go on."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"steps": 2000}})
+
+    steps: Steps | None = Field(default=None, description="how many it is to make in all, to make more than before")
+    spec: dict[str, Any] = Field(
+        default_factory=dict, description="what its specification is taken to be; refused if it is another one"
+    )
+
+
+class Tagging(BaseModel):
+    """What is to be different about a run, without touching what it computes."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"priority": 10, "labels": {"owner": "me", "draft": None}}}
+    )
+
+    priority: Priority | None = None
+    labels: dict[Label, Label | None] | None = Field(
+        default=None, description="laid over those it has; null takes one away"
+    )
+
+
 @routes.post("", status_code=201, responses=errors.documented(404, 409, 503))
 def start_run(body: RunRequest, runs: NeedsRuns, response: Response) -> RunView:
-    """Starts a run. It begins as soon as a slot is free; until then it is queued, oldest first."""
+    """Starts a run. It begins as soon as a slot is free; until then it is queued."""
     situation = runs.start(recipe=body.recipe, changes=body.spec)
     response.headers["Location"] = f"/v1/runs/{situation.run.id}"
     return run_view(situation)
@@ -56,10 +101,48 @@ def show_run(run: RunId, runs: NeedsRuns) -> RunView:
     return run_view(runs.show(run))
 
 
+@routes.patch("/{run}", responses=errors.documented(404))
+def tag_run(run: RunId, body: Tagging, runs: NeedsRuns) -> RunView:
+    """Changes a run's priority or labels. Neither touches what it computes."""
+    return run_view(runs.tag(run, priority=body.priority, labels=body.labels))
+
+
+@routes.delete("/{run}", status_code=204, responses=errors.documented(404, 409))
+def delete_run(run: RunId, runs: NeedsRuns) -> None:
+    """Removes a run that has ended, with everything that it made."""
+    runs.delete(run)
+
+
+@routes.post("/{run}:pause", status_code=202, responses=errors.documented(404, 409, 503))
+def pause_run(run: RunId, runs: NeedsRuns, body: PauseRequest | None = None) -> RunView:
+    """Asks a run to stand still at the end of a step, in its slot or without one."""
+    asked = body or PauseRequest()
+    return run_view(runs.pause(run, kind=asked.kind, reason=asked.reason))
+
+
+@routes.post("/{run}:resume", status_code=202, responses=errors.documented(404, 409, 503))
+def resume_run(run: RunId, runs: NeedsRuns, body: ResumeRequest | None = None) -> RunView:
+    """Asks a paused run to train on; with `steps`, any run that has not been stopped to make more than it was to."""
+    asked = body or ResumeRequest()
+    return run_view(runs.resume(run, steps=asked.steps, changes=asked.spec, reason=asked.reason))
+
+
 @routes.post("/{run}:stop", status_code=202, responses=errors.documented(404, 409, 503))
-def stop_run(run: RunId, runs: NeedsRuns) -> RunView:
+def stop_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
     """Asks a run to commit a last checkpoint and to end for good. Asking again changes nothing."""
-    return run_view(runs.stop(run))
+    return run_view(runs.stop(run, reason=(body or Asked()).reason))
+
+
+@routes.post("/{run}:kill", status_code=202, responses=errors.documented(404, 409, 503))
+def kill_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
+    """Ends a run for good, at once: the steps since its last checkpoint are lost."""
+    return run_view(runs.kill(run, reason=(body or Asked()).reason))
+
+
+@routes.post("/{run}:restart", status_code=202, responses=errors.documented(404, 409, 503))
+def restart_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
+    """Has a run that was stopped or has failed go on from its newest checkpoint, with a new budget of restarts."""
+    return run_view(runs.restart(run, reason=(body or Asked()).reason))
 
 
 def _problems(runs: RunControl) -> bytes:

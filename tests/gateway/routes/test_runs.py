@@ -7,7 +7,7 @@ from shared.errors import DatasetMissingError
 KEYS = {
     *("id", "name", "labels", "state", "reason", "created", "spec", "slot", "step", "steps", "progress", "loss"),
     *("average_loss", "learning_rate", "examples_per_second", "eta_seconds", "checkpoint_step", "best", "latest"),
-    "failure",
+    *("failure", "allowed", "priority", "position", "restarts", "forked_from", "wall_seconds", "cost"),
 }
 
 
@@ -155,3 +155,39 @@ def test_a_wrong_method_on_a_run_says_which_there_are(bench: Any) -> None:
 def test_an_unknown_query_parameter_is_refused(bench: Any) -> None:
     error = problem(bench.client().get("/v1/runs?stat=queued"), 422)
     assert (error["where"], error["hint"]) == ("query", "This route takes limit, state")
+
+
+def test_every_transition_has_a_route_that_answers_with_the_run(bench: Any) -> None:
+    run, client = bench.start(), bench.client()
+    for path, body, state in (
+        ("pause", {"kind": "hold", "reason": "wait"}, "paused"),
+        ("resume", {"steps": 150}, "queued"),
+        ("kill", None, "stopped"),
+        ("restart", {"reason": "again"}, "queued"),
+        ("stop", None, "stopped"),
+    ):
+        answer = client.post(f"/v1/runs/{run}:{path}", json=body) if body else client.post(f"/v1/runs/{run}:{path}")
+        assert (answer.status_code, answer.json()["state"]) == (202, state)
+    view = client.request("PATCH", f"/v1/runs/{run}", json={"priority": 3, "labels": {"a": "b"}}).json()
+    assert (view["priority"], view["labels"], view["steps"], view["allowed"]) == (
+        3,
+        {"a": "b"},
+        150,
+        ["restart", "delete"],
+    )
+    assert client.request("DELETE", f"/v1/runs/{run}").status_code == 204
+    assert problem(client.get(f"/v1/runs/{run}"), 404)
+
+
+def test_a_refused_transition_names_what_is_allowed(bench: Any) -> None:
+    run, client = bench.start(), bench.client()
+    error = problem(client.request("DELETE", f"/v1/runs/{run}"), 409)
+    assert error["message"] == f"run {run} is queued and cannot be deleted"
+    assert error["hint"] == "waits for a free slot. Allowed now: pause, extend, stop, kill"
+
+
+@pytest.mark.parametrize("body", [{"kind": "doze"}, {"steps": 0}, {"colour": "red"}])
+def test_a_transition_with_a_wrong_body_is_refused_by_its_field(bench: Any, body: dict[str, Any]) -> None:
+    path = "pause" if "kind" in body else "resume"
+    error = problem(bench.client().post(f"/v1/runs/{bench.start()}:{path}", json=body), 422)
+    assert error["where"] == f"body.{next(iter(body))}"

@@ -1,0 +1,385 @@
+"""What may be asked of a run, and what becomes of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from services.gateway.index import Run
+from services.gateway.state import STATES
+from services.gateway.transitions import TRANSITIONS, allowed
+from shared.errors import ConflictError, NotFoundError, SpecError
+from shared.layout import RunFolder
+from shared.records import Desired, Tags, read_record
+from shared.spec import RunSpec, parse_spec
+
+
+def desired(bench: Any, run: str) -> Desired:
+    return read_record(bench.folder(run).desired, Desired)
+
+
+def queued(bench: Any) -> str:
+    return str(bench.start())
+
+
+def starting(bench: Any) -> str:
+    run = bench.start()
+    bench.step()
+    return str(run)
+
+
+def running(bench: Any) -> str:
+    run = starting(bench)
+    bench.report(run, "running")
+    bench.checkpoint(run, 10)
+    bench.step()
+    return run
+
+
+def restarting(bench: Any) -> str:
+    run = running(bench)
+    bench.launcher.die("slot-0", 1)
+    bench.step()
+    return run
+
+
+def pausing(bench: Any) -> str:
+    run = running(bench)
+    bench.runs.pause(run)
+    return run
+
+
+def paused(bench: Any) -> str:
+    run = pausing(bench)
+    bench.report(run, "released")
+    bench.launcher.die("slot-0", 0)
+    bench.step()
+    return run
+
+
+def stopping(bench: Any) -> str:
+    run = running(bench)
+    bench.runs.stop(run)
+    return run
+
+
+def stopped(bench: Any) -> str:
+    run = stopping(bench)
+    bench.report(run, "stopped")
+    bench.launcher.die("slot-0", 0)
+    bench.step()
+    return run
+
+
+def completed(bench: Any) -> str:
+    run = running(bench)
+    bench.report(run, "completed", step=100)
+    bench.launcher.die("slot-0", 0)
+    bench.step()
+    return run
+
+
+def failed(bench: Any) -> str:
+    run = running(bench)
+    bench.launcher.die("slot-0", 2)
+    bench.step()
+    return run
+
+
+WAYS: dict[str, Callable[[Any], str]] = {
+    each.__name__: each
+    for each in (*(queued, starting, running, restarting, pausing, paused, stopping, stopped, completed, failed),)
+}
+ALLOWED = {
+    "queued": "pause extend stop kill",
+    "starting": "pause extend stop kill",
+    "running": "pause extend stop kill fork",
+    "restarting": "pause extend stop kill fork",
+    "pausing": "pause resume extend stop kill fork",
+    "paused": "resume extend stop kill fork",
+    "stopping": "kill fork",
+    "stopped": "restart fork delete",
+    "completed": "extend fork delete",
+    "failed": "restart fork delete",
+}
+HARMLESS = {  # asking for what is so already
+    *(("pause", "paused"), ("stop", "stopping"), ("stop", "stopped"), ("kill", "stopped")),
+    *(("resume", each) for each in ("queued", "starting", "running", "restarting")),
+    *(("restart", each) for each in ("queued", "starting", "running", "restarting")),
+}
+
+
+def ask(bench: Any, transition: str, run: str) -> None:
+    if transition == "extend":
+        bench.runs.resume(run, steps=200)
+    elif transition != "fork":
+        getattr(bench.runs, transition)(run)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_run_allows_what_it_says_and_refuses_all_else_by_name(bench: Any, state: str) -> None:
+    run = WAYS[state](bench)
+    now = bench.runs.show(run)
+    assert now.state.state == state
+    assert " ".join(now.allowed) == ALLOWED[state]
+    before = bench.events(run)
+    for transition in (each for each in TRANSITIONS if each != "fork" and each not in now.allowed):
+        if (transition, state) in HARMLESS:
+            ask(bench, transition, run)
+        else:
+            with pytest.raises(ConflictError, match=rf"{state} and cannot be \w+.*Allowed now: {now.allowed[0]}"):
+                ask(bench, transition, run)
+    assert bench.events(run) == before
+
+
+@pytest.mark.parametrize(
+    ("transition", "state"),
+    [(each, state) for state in STATES for each in ALLOWED[state].split() if each not in {"fork", "delete"}],
+)
+def test_what_is_allowed_is_done_and_written_down_with_time_and_reason(bench: Any, transition: str, state: str) -> None:
+    run = WAYS[state](bench)
+    generation = desired(bench, run).generation
+    bench.epoch += 5
+    ask(bench, transition, run)
+    assert desired(bench, run).generation == generation + 1
+    event = next(each for each in reversed(bench.events(run)) if each.kind == "desired")
+    assert (event.time, event.details["generation"]) == (bench.epoch, generation + 1)
+    word = "resume" if transition == "extend" else transition
+    assert event.message.startswith(f"{word} ")
+    assert bench.woken > 0
+
+
+def test_a_reason_that_was_given_is_the_events(bench: Any) -> None:
+    run = running(bench)
+    bench.runs.pause(run, reason="the GPU is needed for a demonstration")
+    assert bench.events(run)[-1].message == "the GPU is needed for a demonstration"
+    assert bench.reason(run) == "the GPU is needed for a demonstration; its trainer comes to a halt"
+
+
+def test_a_held_run_keeps_its_slot_and_goes_on_in_it_at_once(bench: Any) -> None:
+    run = running(bench)
+    bench.runs.pause(run, kind="hold")
+    assert desired(bench, run).pause == "hold"
+    bench.report(run, "holding")
+    bench.step()
+    assert (bench.state(run), bench.runs.show(run).slot) == ("paused", "slot-0")
+    bench.runs.resume(run)
+    bench.report(run, "running")
+    assert bench.state(run) == "running"
+    assert bench.launcher.started == ["slot-0"]
+
+
+def test_a_held_run_can_be_made_to_let_go(bench: Any) -> None:
+    run = running(bench)
+    bench.runs.pause(run, kind="hold")
+    bench.report(run, "holding")
+    bench.runs.pause(run, kind="release")
+    assert desired(bench, run).pause == "release"
+
+
+def test_a_released_run_frees_its_slot_and_queues_again_when_resumed(bench: Any) -> None:
+    run = paused(bench)
+    other = bench.start()
+    bench.step()
+    assert bench.assignment().run == other
+    bench.runs.resume(run)
+    assert bench.state(run) == "queued"
+
+
+def test_a_killed_run_is_ended_at_once_and_counts_as_no_death(bench: Any) -> None:
+    run = running(bench)
+    bench.runs.kill(run)
+    assert (desired(bench, run).kill, bench.state(run)) == (True, "stopping")
+    bench.step()
+    assert bench.launcher.alive == {}
+    bench.step()
+    assert bench.state(run) == "stopped"
+    assert bench.reason(run) == "kill was asked for; at step 10 of 100"
+    ended = next(each for each in bench.events(run) if each.kind == "ended")
+    assert ended.details["outcome"] == "killed"
+    assert bench.runs.show(run).restarts == 0
+
+
+def test_a_run_that_is_stopping_can_still_be_killed(bench: Any) -> None:
+    run = stopping(bench)
+    bench.step()
+    assert bench.launcher.alive != {}
+    bench.runs.kill(run)
+    bench.step()
+    assert bench.launcher.alive == {}
+
+
+def test_a_failed_run_that_is_restarted_has_a_new_budget(bench: Any) -> None:
+    run = failed(bench)
+    bench.runs.restart(run)
+    assert bench.state(run) == "queued"
+    for _ in range(2):
+        bench.step(seconds=10)
+        bench.launcher.die("slot-0", 1)
+        bench.step()
+        assert bench.state(run) == "restarting"
+    bench.step(seconds=10)
+    bench.launcher.die("slot-0", 1)
+    bench.step()
+    assert bench.state(run) == "failed"
+
+
+def test_a_restarted_run_stays_so_under_the_next_gateway(bench: Any) -> None:
+    run = failed(bench)
+    bench.runs.restart(run)
+    bench.restart()
+    bench.step()
+    assert bench.state(run) == "starting"
+
+
+def test_a_completed_run_goes_on_when_it_is_extended(bench: Any) -> None:
+    run = completed(bench)
+    bench.runs.resume(run, steps=150)
+    now = bench.runs.show(run)
+    assert (now.state.state, now.run.steps, now.run.spec.steps) == ("queued", 150, 100)
+    bench.step()
+    assert bench.state(run) == "starting"
+    bench.report(run, "completed", step=150, steps=150)
+    assert bench.state(run) == "completed"
+    assert bench.reason(run) == "all 150 steps are made"
+
+
+def test_a_run_is_never_made_shorter(bench: Any) -> None:
+    run = running(bench)
+    with pytest.raises(SpecError, match="longer, not shorter: it is to make 100 steps, not 50"):
+        bench.runs.resume(run, steps=50)
+
+
+def test_a_run_whose_rate_depends_on_its_steps_is_not_extended(bench: Any) -> None:
+    run = bench.start(learning_rate={"kind": "cosine"})
+    assert "extend" not in bench.runs.show(run).allowed
+    with pytest.raises(ConflictError, match="course depends on the number of steps"):
+        bench.runs.resume(run, steps=200)
+
+
+def test_resuming_by_another_specification_is_refused_with_the_difference(bench: Any) -> None:
+    run = paused(bench)
+    with pytest.raises(ConflictError, match=r"batch_size: was 128, is 64.*Fork"):
+        bench.runs.resume(run, changes={"batch_size": 64})
+    bench.runs.resume(run, changes={"batch_size": 128})
+    assert bench.state(run) == "queued"
+
+
+def test_a_deleted_run_is_gone_with_its_files_and_its_name_can_be_used_no_more(bench: Any) -> None:
+    run = stopped(bench)
+    bench.runs.delete(run)
+    assert list(bench.volume.runs.iterdir()) == []
+    with pytest.raises(NotFoundError):
+        bench.runs.show(run)
+    bench.step()
+    assert bench.runs.situations() == []
+
+
+def test_a_run_whose_trainer_is_still_there_is_not_deleted(bench: Any) -> None:
+    run = running(bench)
+    bench.report(run, "completed", step=100)
+    assert bench.state(run) == "completed"
+    with pytest.raises(ConflictError, match="cannot be deleted"):
+        bench.runs.delete(run)
+
+
+def test_priority_decides_who_goes_first_and_age_among_equals(bench: Any) -> None:
+    first, second, third = bench.start(), bench.start(), bench.start()
+    bench.runs.tag(third, priority=5, labels=None)
+    assert [bench.runs.show(each).position for each in (first, second, third)] == [2, 3, 1]
+    bench.step()
+    assert bench.assignment().run == third
+    assert [bench.runs.show(each).position for each in (first, second, third)] == [1, 2, None]
+
+
+def test_labels_are_laid_over_the_specs_and_null_takes_one_away(bench: Any) -> None:
+    run = bench.start(labels={"who": "me", "what": "test"})
+    bench.runs.tag(run, priority=None, labels={"what": None, "when": "now"})
+    assert bench.runs.show(run).run.labels == {"who": "me", "when": "now"}
+    assert bench.runs.show(run).run.spec.labels == {"who": "me", "what": "test"}
+    assert read_record(bench.folder(run).tags, Tags).labels == {"what": None, "when": "now"}
+    bench.restart()
+    assert bench.runs.show(run).run.labels == {"who": "me", "when": "now"}
+
+
+def test_the_time_at_work_adds_up_over_trainers_and_has_its_price(bench: Any) -> None:
+    run = running(bench)
+    bench.epoch += 60
+    bench.launcher.die("slot-0", 1)
+    bench.step()
+    bench.epoch += 1000
+    bench.step(seconds=5)
+    bench.epoch += 30
+    assert bench.runs.show(run).seconds == 90
+    assert bench.runs.show(run).cost == pytest.approx(90 / 3600 * 2.0)
+
+
+def test_what_was_asked_for_and_not_written_down_before_a_kill_is_written_down_later(bench: Any) -> None:
+    run = running(bench)
+    before = desired(bench, run)
+    record = before.model_copy(update={"generation": 1, "state": "paused", "reason": "lunch"})
+    bench.write_json(bench.folder(run).desired, record.model_dump())
+    bench.restart()
+    bench.step()
+    bench.step()
+    told = [each for each in bench.events(run) if each.kind == "desired"]
+    assert [(each.message, each.details["state"]) for each in told] == [("lunch", "paused")]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_fork_needs_a_checkpoint(tmp_path: Any, state: Any) -> None:
+    run = Run(folder=RunFolder(tmp_path), spec=RunSpec(), created=0.0)
+    assert "fork" not in allowed(run, state, alive=False)
+
+
+def test_a_spec_limits_restarts_though_there_is_progress(bench: Any) -> None:
+    run = bench.start(max_restarts=2)
+    for step in (10, 20, 30):
+        bench.step(seconds=10)
+        bench.checkpoint(run, step)
+        bench.launcher.die("slot-0", 1)
+        bench.step()
+    assert bench.state(run) == "failed"
+    assert bench.reason(run) == "its trainer ended with 1; max_restarts is 2"
+
+
+def test_a_death_for_want_of_memory_after_a_checkpoint_is_tried_again(bench: Any) -> None:
+    run = running(bench)
+    bench.launcher.die("slot-0", 137)
+    bench.step()
+    assert bench.state(run) == "restarting"
+    assert "more memory than it may" in bench.reason(run)
+    bench.step(seconds=10)
+    bench.launcher.die("slot-0", 137)
+    bench.step()
+    assert bench.state(run) == "failed"
+    assert "a batch_size less than 128 needs less" in bench.reason(run)
+
+
+def test_giving_up_is_not_forgotten_by_a_gateway_that_is_killed_before_it_says_so(bench: Any) -> None:
+    run = running(bench)
+    bench.launcher.die("slot-0", 2)
+    write = bench.journal.write
+
+    def killed(run_id: str, kind: str, message: str, **details: Any) -> None:
+        if kind == "gave_up":
+            raise KeyboardInterrupt
+        write(run_id, kind, message, **details)
+
+    bench.journal.write = killed
+    with pytest.raises(KeyboardInterrupt):
+        bench.step()
+    bench.restart()
+    bench.step(seconds=10)
+    bench.step(seconds=10)
+    assert bench.state(run) == "failed"
+    assert bench.launcher.started == ["slot-0"]
+
+
+def test_the_number_of_divergences_and_rules_are_checked_in_a_spec() -> None:
+    spec = parse_spec({"on_divergence": "rollback", "until": {"ema_precision": 0.87}}, source="x")
+    assert (spec.on_divergence.action, spec.on_divergence.rate_factor, spec.until.ema_precision) == (
+        *("rollback", 0.5, 0.87),
+    )
+    with pytest.raises(SpecError, match=r"until\.ema_precision"):
+        parse_spec({"until": {"ema_precision": 87}}, source="x")
