@@ -18,6 +18,7 @@ SCHEMA_VERSION = 1
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+DeviceName = Annotated[str, Field(pattern=r"^(GPU|CPU):[0-9]{1,3}$")]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
@@ -246,6 +247,11 @@ class RunSpec(Part):
     learning_rate: RateSpec = ExponentialRate()
     ema: EmaSpec = EmaSpec()
     cadence: CadenceSpec = CadenceSpec()
+    devices: Literal["all"] | tuple[DeviceName, ...] | None = Field(
+        default=None,
+        max_length=64,
+        description="that share each batch: all, or names; null: one. May change when a run goes on",
+    )
     evaluation: EvaluationSpec = EvaluationSpec()
     retention: RetentionSpec = RetentionSpec()
     sharing: SharingSpec = BesideSharing()
@@ -259,6 +265,16 @@ class RunSpec(Part):
     @classmethod
     def _named(cls, value: Any) -> Any:
         return {"action": value} if isinstance(value, str) else value
+
+    @field_validator("devices")
+    @classmethod
+    def _of_one_kind(cls, value: Literal["all"] | tuple[str, ...] | None) -> Literal["all"] | tuple[str, ...] | None:
+        if isinstance(value, tuple):
+            if not value or len(set(value)) != len(value):
+                raise ValueError("name each device once, such as [GPU:0, GPU:1], or all")
+            if len({name[:3] for name in value}) > 1:
+                raise ValueError("GPUs and processors do not share a batch: name devices of one kind")
+        return value
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> "RunSpec":

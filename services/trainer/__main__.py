@@ -1,9 +1,10 @@
 """`python -m services.trainer`: puts the trainer together with TensorFlow, and starts it."""
 
+import functools
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from services.trainer.command import Command, Order, Parts, exit_status, parse_arguments
 from services.trainer.engine import Engine
@@ -23,7 +24,7 @@ from shared.settings import load_settings
 from shared.spec import RunSpec
 
 
-def run(arguments: Sequence[str], *, parts: Parts) -> int:
+def run(arguments: Sequence[str], *, make_parts: Callable[[TrainerSettings], Parts]) -> int:
     """Carries out what the arguments say with the given parts. Returns the exit status."""
     given = parse_arguments(arguments)
     stop = StopEvent()
@@ -32,7 +33,7 @@ def run(arguments: Sequence[str], *, parts: Parts) -> int:
         settings = load_settings(TrainerSettings, volume=given.volume)
         logs.configure(service="trainer", level=settings.log_level)
         prepare_tensorflow(os.environ, device=settings.trainer_device, threads=settings.trainer_threads)
-        command = Command(settings=settings, parts=parts, stop=stop, clocks=Clocks())
+        command = Command(settings=settings, parts=make_parts(settings), stop=stop, clocks=Clocks())
         return command.carry_out(Order(slot=given.slot, run=given.run, recipe=given.recipe, fresh=given.fresh))
     except TandemError as error:
         sys.stderr.write(f"trainer: {error}\n")
@@ -42,35 +43,46 @@ def run(arguments: Sequence[str], *, parts: Parts) -> int:
         return 1
 
 
-def _build_engine(spec: RunSpec, dataset: Dataset) -> Engine:
-    # Imported late: it takes seconds, and by now it is clear that the run can go on and somebody hears it beat.
-    from services.trainer.step import build_engine  # noqa: PLC0415
+def _parts(settings: TrainerSettings) -> Parts:
+    # TensorFlow is imported late: it takes seconds, and by then it is clear that the run can go on and somebody hears
+    # it beat.
+    def build_engine(spec: RunSpec, dataset: Dataset) -> Engine:
+        from services.trainer.step import build_engine  # noqa: PLC0415
 
-    return build_engine(
-        spec,
-        classes=len(dataset.classes),
-        image_shape=dataset.train.image_shape,
-        train_examples=len(dataset.train),
-        statistics=channel_statistics(dataset.train) if spec.augment.standardize == "dataset" else None,
+        divide_processor()
+        return build_engine(
+            spec,
+            classes=len(dataset.classes),
+            image_shape=dataset.train.image_shape,
+            train_examples=len(dataset.train),
+            statistics=channel_statistics(dataset.train) if spec.augment.standardize == "dataset" else None,
+        )
+
+    def devices() -> tuple[Device, ...]:
+        from services.trainer.devices import visible_devices  # noqa: PLC0415
+
+        divide_processor()
+        return visible_devices()
+
+    @functools.cache
+    def divide_processor() -> None:
+        from services.trainer.devices import divide_processor  # noqa: PLC0415
+
+        if settings.trainer_logical_devices is not None:
+            divide_processor(settings.trainer_logical_devices)
+
+    return Parts(
+        open_dataset=open_dataset,
+        build_engine=build_engine,
+        devices=devices,
+        evaluate=become_evaluator,
+        gpus=find_gpus,
     )
-
-
-def _devices() -> tuple[Device, ...]:
-    from services.trainer.devices import visible_devices  # noqa: PLC0415
-
-    return visible_devices()
 
 
 def main() -> None:
     """The program. Its exit status is that of `Command`."""
-    parts = Parts(
-        open_dataset=open_dataset,
-        build_engine=_build_engine,
-        devices=_devices,
-        evaluate=become_evaluator,
-        gpus=find_gpus,
-    )
-    status = run(sys.argv[1:], parts=parts)
+    status = run(sys.argv[1:], make_parts=_parts)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

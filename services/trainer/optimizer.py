@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from shared.ml.weights import assign_here
 from shared.spec import OptimizerSpec
 
 
@@ -45,7 +46,7 @@ class Optimizer:
         spec = self._spec
         for name, weight in self._weights.items():
             if spec.weight_decay and name.endswith("/kernel"):
-                weight.assign(weight * (1.0 - rate * spec.weight_decay))
+                assign_here(weight, weight * (1.0 - rate * spec.weight_decay))
             if spec.momentum:
                 tf.raw_ops.ResourceApplyMomentum(
                     var=weight.handle,

@@ -19,6 +19,9 @@ class TrainerSettings(Settings):
     trainer_metrics_host: str = Field(default="127.0.0.1", description="address that /metrics is served at")
     trainer_metrics_port: int | None = Field(default=None, ge=0, le=65_535, description="none: not served; 0: any")
     trainer_threads: int | None = Field(default=None, ge=1, description="processors to use; none: all there are")
+    trainer_logical_devices: int | None = Field(
+        default=None, ge=1, le=64, description="to divide the processor into, to try `devices` without GPUs"
+    )
     trainer_heartbeat_seconds: Seconds = Field(default=1.0, description="between two heartbeats")
     trainer_control_seconds: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         default=0.25, description="between two looks at what is desired"

@@ -18,11 +18,12 @@ from services.trainer.engine import Batch, Groups, Losses, Summary
 from services.trainer.inspection import Inspector, histograms, sparsity
 from services.trainer.losses import decayed_weights, loss_terms
 from services.trainer.optimizer import Optimizer
+from services.trainer.replicas import Replicas, choose_replicas
 from shared.checkpoints import OPTIMIZER
 from shared.data.statistics import ChannelStatistics
 from shared.ml.models import build_model
 from shared.ml.preprocess import training_view, view_shape
-from shared.ml.weights import assign_variables, named_variables, read_variables
+from shared.ml.weights import assign_here, assign_variables, named_variables, read_variables
 from shared.schedules import learning_rate
 from shared.spec import RunSpec
 
@@ -48,12 +49,16 @@ def build_engine(
         statistics: Of its training split; needed for `standardize: dataset` alone.
 
     Raises:
-        SpecError: The spec names an unknown network, or does not fit the pictures.
+        SpecError: The spec names an unknown network or device, or does not fit the pictures.
     """
-    model = build_model(spec.model, image_shape=view_shape(spec.augment, image_shape), classes=classes, seed=spec.seed)
+    replicas = choose_replicas(spec.devices, batch_size=spec.batch_size)
+    shape = view_shape(spec.augment, image_shape)
+    with replicas.scope():
+        model = build_model(spec.model, image_shape=shape, classes=classes, seed=spec.seed)
     return StepEngine(
         spec=spec,
         model=model,
+        replicas=replicas,
         image_shape=image_shape,
         steps_per_epoch=train_examples / spec.batch_size,
         statistics=statistics,
@@ -65,7 +70,8 @@ class StepEngine:
 
     Args:
         spec: The run.
-        model: The network, a `keras.Model` from pictures to logits.
+        model: The network, a `keras.Model` from pictures to logits, made within the scope of the replicas.
+        replicas: The devices that share the work.
         image_shape: Height, width and channels of the pictures in a batch.
         steps_per_epoch: Training examples / batch size.
         statistics: Of the training split; needed for `standardize: dataset` alone.
@@ -76,23 +82,26 @@ class StepEngine:
         *,
         spec: RunSpec,
         model: Any,
+        replicas: Replicas,
         image_shape: tuple[int, int, int],
         steps_per_epoch: float,
         statistics: ChannelStatistics | None,
     ) -> None:
         self._spec = spec
         self._model = model
+        self._replicas = replicas
         self._steps_per_epoch = steps_per_epoch
         self._statistics = statistics
         self._step = 0
         self._weights = named_variables(model)
         self._trainable = {variable.path: variable.value for variable in model.trainable_variables}
-        self._optimizer = Optimizer(weights=self._trainable, spec=spec.optimizer)
-        self._averages = Averages(weights=self._weights, decays=spec.ema.decays)
         penalties = [f"weight_decay/{variable.path}" for variable in decayed_weights(model)]
         self._loss_names = ["total", "cross_entropy", *penalties]
-        # Rows: of the newest step, moving average. Columns: the losses by name.
-        self._losses = tf.Variable(tf.zeros([2, len(self._loss_names)]), trainable=False)
+        with replicas.scope():
+            self._optimizer = Optimizer(weights=self._trainable, spec=spec.optimizer)
+            self._averages = Averages(weights=self._weights, decays=spec.ema.decays)
+            # Rows: of the newest step, moving average. Columns: the losses by name.
+            self._losses = tf.Variable(tf.zeros([2, len(self._loss_names)]), trainable=False)
         self._inspector = Inspector(
             spec=spec, model=model, trainable=self._trainable, image_shape=image_shape, statistics=statistics
         )
@@ -116,7 +125,7 @@ class StepEngine:
     @property
     def numerics(self) -> dict[str, str]:
         """What decides the last bits of results: device, versions, kernels, threads."""
-        return numerics()
+        return numerics(self._replicas.names)
 
     def train(self, batches: Sequence[Batch]) -> None:
         """Makes one step for each batch, in order.
@@ -204,17 +213,25 @@ class StepEngine:
         return learning_rate(spec.learning_rate, step, steps=spec.steps, steps_per_epoch=self._steps_per_epoch)
 
     def _trace(self, images: Any, labels: Any, step: Any, rate: Any, average_shares: Any) -> None:
+        def work(part: Any, part_labels: Any, first: Any) -> None:
+            self._work(part, part_labels, first, step=step, rate=rate, average_shares=average_shares)
+
+        self._replicas.run(work, images, labels)
+
+    def _work(self, images: Any, labels: Any, first: Any, *, step: Any, rate: Any, average_shares: Any) -> None:
         spec = self._spec
         view = training_view(
-            images, spec.augment, self._statistics, seed=spec.seed, step=step, batch_size=spec.batch_size
+            images, spec.augment, self._statistics, seed=spec.seed, step=step, batch_size=spec.batch_size, first=first
         )
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(list(self._trainable.values()))
             logits = self._model(view, training=True)
             terms = loss_terms(self._model, logits, labels, smoothing=spec.optimizer.label_smoothing)
             loss = tf.add_n(terms)
-        self._optimizer.update(tape.gradient(loss, self._trainable), rate=rate)
-        self._averages.update(average_shares)
         penalties = terms[len(terms) + 2 - len(self._loss_names) :]
-        newest = tf.stack([loss, terms[0], *penalties])
-        self._losses.assign(tf.stack([newest, LOSS_DECAY * self._losses[1] + (1 - LOSS_DECAY) * newest]))
+        gradients, newest = self._replicas.average(
+            (tape.gradient(loss, self._trainable), tf.stack([loss, terms[0], *penalties]))
+        )
+        self._optimizer.update(gradients, rate=rate)
+        self._averages.update(average_shares)
+        assign_here(self._losses, tf.stack([newest, LOSS_DECAY * self._losses[1] + (1 - LOSS_DECAY) * newest]))

@@ -60,7 +60,7 @@ def training_view(
     seed: int,
     step: Any,
     batch_size: int,
-    first: int = 0,
+    first: Any = 0,
 ) -> Any:
     """What the network sees of pictures when it learns: distorted at random, then standardised.
 
@@ -71,7 +71,7 @@ def training_view(
         seed: The run's seed.
         step: The number of steps made before this one; a number or an int64 scalar.
         batch_size: Of the global batch.
-        first: The position of the first picture.
+        first: The position of the first picture; a number or an int32 scalar.
 
     Returns:
         float32 [n, crop, crop, channels].
@@ -96,7 +96,7 @@ class Chances:
         key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
         return cls(*tf.unstack(tf.random.stateless_uniform([5, batch_size], key, alg="philox")))
 
-    def part(self, first: int, count: Any) -> "Chances":
+    def part(self, first: Any, count: Any) -> "Chances":
         """The numbers of `count` pictures from position `first` on."""
         rows = slice(first, first + count)
         return Chances(self.top[rows], self.left[rows], self.flip[rows], self.brightness[rows], self.contrast[rows])

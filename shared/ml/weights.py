@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from shared.checkpoints import Arrays
 from shared.errors import CorruptCheckpointError
@@ -54,6 +55,11 @@ def assign_variables(variables: Mapping[str, Any], arrays: Arrays, *, source: st
             raise CorruptCheckpointError(f"{name} is {array.dtype} instead of {variable.dtype.name}", where=source)
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def assign_here(variable: Any, value: Any) -> None:
+    """Sets a variable within a graph; of a variable with a copy on each device, that of the device at work alone."""
+    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
 
 
 def assign_weights(model: Any, arrays: Arrays, *, source: str) -> None:

@@ -47,7 +47,7 @@ if __name__ == "__main__":
     sys.exit(
         run(
             sys.argv[1:],
-            parts=Parts(
+            make_parts=lambda _: Parts(
                 open_dataset=open_small_dataset,
                 build_engine=build_engine,
                 devices=devices,

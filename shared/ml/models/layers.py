@@ -15,6 +15,12 @@ def layer_seed(seed: int, layer: str) -> int:
     return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
 
 
+def batch_normalization(*, momentum: float, epsilon: float, name: str) -> Any:
+    """Batch normalisation by the statistics of the global batch, on however many devices it is spread."""
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    return keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon, synchronized=several, name=name)
+
+
 class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
     """y = x / (bias + alpha * sum of x² over the channels within `radius`) ** 0.75, as `tf.nn.lrn` with beta 0.75.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from shared.ml.models.layers import layer_seed
+from shared.ml.models.layers import batch_normalization, layer_seed
 
 
 def small_resnet(
@@ -34,7 +34,7 @@ def small_resnet(
     def block(x: Any, channels: int, name: str) -> Any:
         initial = keras.initializers.HeNormal(seed=layer_seed(seed, name))
         x = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer=initial, name=name)(x)
-        x = keras.layers.BatchNormalization(momentum=momentum, epsilon=1e-5, name=f"{name}_norm")(x)
+        x = batch_normalization(momentum=momentum, epsilon=1e-5, name=f"{name}_norm")(x)
         return keras.layers.ReLU(name=f"{name}_relu")(x)
 
     def stage(x: Any, channels: int, name: str, *, residual: bool) -> Any:
