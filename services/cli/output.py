@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from services.cli.views import Classification, Evaluation, Model, Prediction, Run
+from services.cli.client.views import Classification, Evaluation, Model, Prediction, Run
 
 UNKNOWN = "-"
 

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from services.cli.client import Client
+from services.cli.client.views import Run
 from services.cli.settings import CliSettings
-from services.cli.views import Run
 from shared.errors import NotFoundError
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{4}", re.ASCII)
@@ -22,19 +22,20 @@ class Session:
 
     Args:
         settings: From the environment.
-        connect: Makes a client of the gateway at an address.
+        connect: Makes a client of the gateway at an address, with a `key`.
         console: Standard output: results, and nothing else.
         errors: Standard error: what went wrong, and what happens meanwhile.
     """
 
     settings: CliSettings
-    connect: Callable[[str], Client]
+    connect: Callable[..., Client]
     console: Console
     errors: Console
 
     def client(self) -> Client:
         """A client of the gateway that the settings name."""
-        return self.connect(self.settings.url)
+        key = self.settings.api_key
+        return self.connect(self.settings.url, key=None if key is None else key.get_secret_value())
 
     def show(self, text: str) -> None:
         """Prints one line of a result, as it is: never wrapped, and nothing in it is taken for markup."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from shared.settings import Settings
 
@@ -14,3 +14,4 @@ class CliSettings(Settings):
         default="http://127.0.0.1:8000", pattern=r"^https?://[^/]+(/.*)?$", description="the gateway's address"
     )
     cifar10_dir: Path | None = Field(default=None, description="a folder with CIFAR-10, for `tandem up`")
+    api_key: SecretStr | None = Field(default=None, description="sent to a gateway that asks for a key")

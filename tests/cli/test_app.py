@@ -48,7 +48,7 @@ class Terminal:
             ),
         )
 
-    def _connect(self, _url: str) -> Client:
+    def _connect(self, _url: str, *, key: str | None = None) -> Client:
         return self.gateway.client()
 
 

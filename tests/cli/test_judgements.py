@@ -1,7 +1,7 @@
 """One line for each judged step, told once, when all its kinds of weights are judged."""
 
+from services.cli.client.views import Evaluation
 from services.cli.up.judgements import Judgements
-from services.cli.views import Evaluation
 
 RAW, EMA = "raw", "ema-0.9999"
 

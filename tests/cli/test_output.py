@@ -2,8 +2,8 @@
 
 import pytest
 
+from services.cli.client.views import Evaluation, Run
 from services.cli.output import duration, figures_of, progress_text
-from services.cli.views import Evaluation, Run
 from tests.cli.fake_gateway import run_view
 
 

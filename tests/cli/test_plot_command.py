@@ -22,7 +22,7 @@ DOCUMENT = (ROOT / "docs" / "learning-rates.md").read_text(encoding="utf-8")
 
 
 def tandem(*arguments: str) -> tuple[int, str, str]:
-    def connect(_url: str) -> Client:
+    def connect(_url: str, *, key: str | None = None) -> Client:
         raise AssertionError("no gateway is needed")
 
     output, complaints = io.StringIO(), io.StringIO()

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from services.cli.client.views import Evaluation
 from services.cli.output import figures_of
-from services.cli.views import Evaluation
 
 
 class Judgements:

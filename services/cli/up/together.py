@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from services.cli.client import Client
+from services.cli.client.views import Evaluation, Run
 from services.cli.output import answer_of, progress_text, source_of
 from services.cli.screen import Screen
 from services.cli.up.children import Keeper
 from services.cli.up.judgements import Judgements
 from services.cli.up.picture import TestPicture
 from services.cli.up.plan import Plan
-from services.cli.views import Evaluation, Run
 from shared.errors import UnavailableError
 from shared.lifecycle import StopEvent
 

@@ -59,8 +59,19 @@ class Evaluation(View):
         return ema_kind(self.decay) if self.decay is not None else self.weights
 
 
+class Origin(View):
+    """The checkpoint that a forked run began with."""
+
+    run: str
+    step: int
+
+
 class Run(View):
-    """One run as it stands. `progress` is a share between 0 and 1; what is not known yet is None."""
+    """One run as it stands. `progress` is a share between 0 and 1; what is not known yet is None.
+
+    `allowed` lists what may be asked of it now, `position` is its place in the queue from 1 on, `wall_seconds` for how
+    long trainers have worked on it.
+    """
 
     id: str
     name: str
@@ -82,6 +93,13 @@ class Run(View):
     best: Evaluation | None = None
     latest: tuple[Evaluation, ...] | None = None
     failure: Failure | None = None
+    allowed: tuple[str, ...] = ()
+    priority: int = 0
+    position: int | None = None
+    restarts: int = 0
+    forked_from: Origin | None = None
+    wall_seconds: float | None = None
+    cost: float | None = None
 
     @property
     def finished(self) -> bool:
@@ -102,11 +120,56 @@ class Series(View):
 
 
 class Checkpoint(View):
-    """One committed checkpoint: its step, and the kinds of weights in it."""
+    """One committed checkpoint: its step, the kinds of weights in it, its size in bytes, and how it was judged."""
 
     step: int
     weights: tuple[str, ...] = ()
+    bytes: int | None = None
+    loss: float | None = None
     time: float | None = None
+    pinned: bool = False
+    exported: bool | None = None
+    evaluations: tuple[Evaluation, ...] = ()
+    problem: str | None = None
+
+
+class RunEvent(View):
+    """Something that happened to a run: when, by which service, what, and why."""
+
+    time: float
+    service: str
+    kind: str
+    message: str
+    step: int | None = None
+    details: dict[str, Any] = {}
+
+
+class LogLine(View):
+    """Something that was printed. Whatever else the line says is kept as `model_extra`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    time: float
+    level: str
+    service: str
+    message: str
+
+
+class Slot(View):
+    """A place where a trainer can run: `free`, `busy`, `kept` for a run that is to go on there, or `broken`."""
+
+    name: str
+    state: str
+    run: str | None = None
+    problem: str | None = None
+
+
+class BulkResult(View):
+    """What became of one run when the same was asked of many: an HTTP status, and the error if it was refused."""
+
+    run: str
+    status: int
+    error: Failure | None = None
 
 
 class ClassProbability(View):
