@@ -8,27 +8,10 @@ import typer.main
 from typer.exceptions import TyperException
 
 from services.cli.commands import data, models, plot, runs, up
+from services.cli.exits import exit_code
 from services.cli.session import Session
 from shared import observe
-from shared.errors import (
-    ConflictError,
-    DatasetError,
-    InputError,
-    NotFoundError,
-    NotWritableError,
-    TandemError,
-    UnavailableError,
-)
-
-# The first class that fits decides; whatever is in none of them is 1. Listed in docs/cli.md.
-EXIT_CODES: tuple[tuple[type[TandemError], int], ...] = (
-    (InputError, 2),
-    (DatasetError, 2),
-    (NotWritableError, 2),
-    (UnavailableError, 3),
-    (NotFoundError, 4),
-    (ConflictError, 5),
-)
+from shared.errors import TandemError
 
 app = typer.Typer(name="tandem", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(runs.app, name="runs")
@@ -38,6 +21,7 @@ app.command("up")(up.up)
 app.command("predict")(models.predict)
 app.command("models")(models.models)
 app.command("recipes")(runs.recipes)
+app.command("slots")(runs.slots)
 
 
 @app.callback(invoke_without_command=True)
@@ -81,11 +65,6 @@ def run(arguments: Sequence[str], session: Session) -> int:
     except BrokenPipeError:
         return 1
     return code if isinstance(code, int) else 0
-
-
-def exit_code(error: TandemError) -> int:
-    """The exit code that stands for this error."""
-    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
 
 
 def _complain(session: Session, text: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from services.cli.client.views import Classification, Evaluation, Model, Prediction, Run
+from services.cli.client.views import Checkpoint, Classification, Evaluation, Model, Prediction, Run
 
 UNKNOWN = "-"
 
@@ -87,6 +87,17 @@ def run_lines(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     ]
     if run.slot is not None:
         lines.append(f"slot        {run.slot}")
+    if run.position is not None:
+        lines.append(f"queue       place {run.position:,}, priority {run.priority}")
+    if run.forked_from is not None:
+        lines.append(f"forked      from step {run.forked_from.step:,} of {run.forked_from.run}")
+    if run.wall_seconds:
+        deaths = f", {run.restarts} restarts" if run.restarts else ""
+        lines.append(f"trained     for {duration(run.wall_seconds)}{deaths}")
+    if run.labels:
+        lines.append(f"labels      {', '.join(f'{key}={value}' for key, value in sorted(run.labels.items()))}")
+    if run.allowed:
+        lines.append(f"allowed     {', '.join(run.allowed)}")
     if run.failure is not None:
         lines.append(f"failure     {run.failure}")
     if run.best is not None:
@@ -95,6 +106,14 @@ def run_lines(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
         figures = [figures_of(evaluation) for evaluation in evaluations if evaluation.step == step]
         lines.append(f"judged      step {step:,}: {', '.join(sorted(figures))}")
     return lines
+
+
+def checkpoint_line(checkpoint: Checkpoint) -> str:
+    """`checkpoint  step 300: 12.8 MB, pinned`."""
+    size = UNKNOWN if checkpoint.bytes is None else f"{checkpoint.bytes / 1e6:.1f} MB"
+    marks = ", pinned" if checkpoint.pinned else ""
+    problem = f", {checkpoint.problem}" if checkpoint.problem else ""
+    return f"checkpoint  step {checkpoint.step:,}: {size}{marks}{problem}"
 
 
 def progress_text(run: Run) -> str:

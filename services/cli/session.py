@@ -11,7 +11,7 @@ from rich.console import Console
 from services.cli.client import Client
 from services.cli.client.views import Run
 from services.cli.settings import CliSettings
-from shared.errors import NotFoundError
+from shared.errors import InputError, NotFoundError
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{4}", re.ASCII)
 
@@ -62,3 +62,24 @@ def find_run(client: Client, name: str) -> Run:
     if not named:
         raise NotFoundError(f"there is no run {name!r}", hint="`tandem runs list` shows those that there are")
     return max(named, key=lambda run: run.id)
+
+
+def step_of(client: Client, run: Run, text: str) -> int:
+    """The step of a checkpoint that a person means: a number, `best` or `last`.
+
+    Raises:
+        NotFoundError: Nothing was judged, or there is no checkpoint yet.
+        InputError: It is none of the three.
+    """
+    if text == "best":
+        if run.best is None:
+            raise NotFoundError(f"no weights of run {run.id} were judged yet", hint="`tandem wait` waits for a verdict")
+        return run.best.step
+    if text == "last":
+        steps = [checkpoint.step for checkpoint in client.checkpoints(run.id)]
+        if not steps:
+            raise NotFoundError(f"run {run.id} has no checkpoint yet")
+        return max(steps)
+    if not text.isdecimal():
+        raise InputError(f"{text!r} is no step", where="STEP", hint="It is a number, `best` or `last`")
+    return int(text)

@@ -1,19 +1,14 @@
 """The commands: what they send, what they print, and with which code they exit."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from rich.console import Console
 
-from services.cli.app import run
-from services.cli.client import Client
-from services.cli.session import Session
-from services.cli.settings import CliSettings
-from tests.cli.fake_gateway import FakeGateway, error_response, run_view, verdict
+from tests.cli.fake_gateway import error_response, run_view, verdict
+from tests.cli.terminal import Terminal
 
 RUN = "20260102-030405-shapes-0a1b"
 BEST = {"step": 100, "weights": "ema", "decay": 0.9999, "precision_at_1": 0.61, "interval": [0.59, 0.63]}
@@ -28,28 +23,6 @@ ANSWER = {
     "precision_at_1": 0.61,
     "predictions": [{"classes": [{"label": "ring", "probability": 0.9}, {"label": "disc", "probability": 0.1}]}],
 }
-
-
-class Terminal:
-    """Runs commands against a fake gateway and keeps what they print."""
-
-    def __init__(self, answers: dict[tuple[str, str], Any] | None = None) -> None:
-        self.gateway = FakeGateway(answers or {})
-        self.output, self.complaints = io.StringIO(), io.StringIO()
-
-    def __call__(self, *arguments: str) -> int:
-        return run(
-            arguments,
-            Session(
-                settings=CliSettings(),
-                connect=self._connect,
-                console=Console(file=self.output, width=200),
-                errors=Console(file=self.complaints, width=40),
-            ),
-        )
-
-    def _connect(self, _url: str, *, key: str | None = None) -> Client:
-        return self.gateway.client()
 
 
 def test_start_prints_the_id_alone_so_that_scripts_can_take_it() -> None:

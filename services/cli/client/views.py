@@ -10,6 +10,18 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.spec import ema_kind
 
+STATES = (
+    "queued",
+    "starting",
+    "running",
+    "pausing",
+    "paused",
+    "stopping",
+    "stopped",
+    "restarting",
+    "completed",
+    "failed",
+)
 FINAL_STATES = frozenset({"completed", "stopped", "failed"})
 
 
