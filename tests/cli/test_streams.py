@@ -26,11 +26,20 @@ def gateway(*answers: Any) -> FakeGateway:
 
 
 def test_events_are_parsed_with_comments_continued_data_and_retry() -> None:
-    lines = (
-        ': hello\nretry: 250\n\nevent: log\nid: 7\ndata: {\ndata: "a": 1}\n\ndata: [2]\n\nevent: log\ndata: {'.split(
-            "\n"
-        )
-    )
+    lines = [
+        ": hello",
+        "retry: 250",
+        "",
+        "event: log",
+        "id: 7",
+        "data: {",
+        'data: "a": 1}',
+        "",
+        "data: [2]",
+        "",
+        "event: log",
+        "data: {",
+    ]
     assert list(parsed(lines)) == [
         0.25,
         StreamEvent(kind="log", id="7", data={"a": 1}),
