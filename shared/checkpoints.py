@@ -19,7 +19,15 @@ import safetensors.numpy
 from shared import atomic
 from shared.errors import CorruptCheckpointError, CorruptRecordError, NoGoodCheckpointError, NotFoundError, VolumeError
 from shared.layout import MANIFEST, SAFETENSORS, RunFolder, listed_steps
-from shared.records import CheckpointManifest, FileRecord, encode_record, parse_record, read_record
+from shared.records import (
+    CheckpointManifest,
+    FileRecord,
+    Origin,
+    encode_record,
+    parse_record,
+    read_record,
+    read_record_or_none,
+)
 from shared.spec import CosineRate, OneCycleRate, RunSpec
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -225,6 +233,28 @@ class CheckpointStore:
     def sweep(self) -> list[Path]:
         """Removes what a killed trainer left half-written."""
         return atomic.sweep(self._folder.checkpoints)
+
+
+def initial_checkpoint(folder: RunFolder) -> Checkpoint | None:
+    """The checkpoint of another run that this one begins with; None for a run that begins with new weights.
+
+    Raises:
+        CorruptCheckpointError: It is not the one that `origin.json` names.
+        CorruptRecordError, UnknownSchemaError: A record cannot be used.
+    """
+    origin = read_record_or_none(folder.origin, Origin)
+    if origin is None or origin.parent is None:
+        return None
+    path = folder.initial / MANIFEST
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorruptCheckpointError("cannot be read", where=str(path)) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != origin.parent.manifest_sha256:
+        raise CorruptCheckpointError("is not the manifest that origin.json names", where=str(path))
+    manifest = parse_record(data, CheckpointManifest, source=path)
+    return Checkpoint(folder=folder.initial, manifest=manifest, manifest_sha256=digest)
 
 
 def encode_arrays(arrays: Arrays) -> bytes:

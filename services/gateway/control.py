@@ -1,10 +1,8 @@
 """Run control: what people may ask of runs. It writes what is desired; the reconcile loop makes it so."""
 
 import logging
-import secrets
 import shutil
 import threading
-import time as wall
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, Literal
 
 from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
+from services.gateway.making import Key, Plan, RunMaker, forked, made_before
 from services.gateway.slots import Slots
 from services.gateway.state import SETTLED, RunState, derive
 from services.gateway.transitions import Transition, allowed, is_done, refusal
@@ -19,7 +18,7 @@ from shared import atomic, recipes
 from shared.differences import differences
 from shared.errors import ConflictError, SpecError, TandemError, VolumeError
 from shared.layout import Volume
-from shared.records import Desired, Tags, TrainerStatus, encode_record, write_record
+from shared.records import Desired, Tags, TrainerStatus, write_record
 from shared.spec import DatasetSpec, RunSpec, overlay, parse_spec
 from shared.steps import extensible
 
@@ -96,35 +95,72 @@ class RunControl:
         self._recipes_folder = recipes_folder
         self._check_dataset = check_dataset
         self._price = price_per_hour
+        self._maker = RunMaker(volume=volume, clock=clock)
         self._settled: dict[str, tuple[Run, History, Situation]] = {}
 
-    def start(self, *, recipe: str | None, changes: dict[str, Any]) -> Situation:
+    def start(
+        self, *, recipe: str | None, changes: dict[str, Any], priority: int = 0, key: Key | None = None
+    ) -> Situation:
         """Makes a run, which begins as soon as a slot is free.
 
         Args:
             recipe: The name of the recipe to begin from; None: the defaults.
             changes: Laid over it, mappings merged key by key.
+            priority: Of runs that wait the greatest goes first.
+            key: Where a request with it has made a run already, that one is shown.
 
         Raises:
             NotFoundError: There is no such recipe.
             SpecError: The specification is wrong; `where` names the field.
             DatasetError: Its data set is not at hand.
+            ConflictError: The key was used to ask for something else.
             UnavailableError: What runs trainers is away; no run was made.
         """
-        below = {} if recipe is None else recipes.load(recipe, self._recipes_folder)
-        spec = parse_spec(overlay(below, changes), source="spec")
-        self._check_dataset(spec.dataset)
-        self._slots.check()
-        with self._lock:
-            run_id = self._fresh_id(spec)
-            desired = Desired(generation=0, state="running", time=self._clock())
-            # The folder gets its name when all of it is there: a run exists whole, or not at all.
-            with atomic.committing(self._volume.run(run_id).root) as folder:
-                folder.write("spec.json", encode_record(spec))
-                folder.write("desired.json", encode_record(desired))
-            self._journal.write(run_id, "created", "was asked for", recipe=recipe)
-        self._wake()
-        return self.show(run_id)
+
+        def plan() -> Plan:
+            below = {} if recipe is None else recipes.load(recipe, self._recipes_folder)
+            return Plan(spec=self._checked(overlay(below, changes)), priority=priority, recipe=recipe, key=key)
+
+        return self._make(plan, key)
+
+    def fork(
+        self,
+        run_id: str,
+        *,
+        step: int | None,
+        recipe: str | None,
+        changes: dict[str, Any],
+        priority: int = 0,
+        key: Key | None = None,
+    ) -> Situation:
+        """Makes a run that begins with a checkpoint of another one, at that checkpoint's step.
+
+        Args:
+            run_id: The other run.
+            step: Of its checkpoint; None: the newest.
+            recipe: The recipe to take the specification from; None: that of the other run.
+            changes: Laid over it.
+            priority: As in `start`.
+            key: As in `start`.
+
+        Raises:
+            NotFoundError: There is no such run, checkpoint or recipe.
+            SpecError: The specification is wrong, or cannot begin with these weights.
+            ConflictError: There is no checkpoint at all, or the key was used to ask for something else.
+            DatasetError, UnavailableError: As in `start`.
+        """
+
+        def plan() -> Plan:
+            now = self.show(run_id)
+            self._require("fork", now)
+            parent = now.run
+            below = {**parent.spec.model_dump(mode="json"), "steps": parent.steps}
+            if recipe is not None:
+                below = recipes.load(recipe, self._recipes_folder)
+            made = forked(parent, step=step, below=overlay(below, changes), parse=self._checked)
+            return replace(made, priority=priority, recipe=recipe, key=key)
+
+        return self._make(plan, key)
 
     def situations(self) -> list[Situation]:
         """Every readable run, oldest first."""
@@ -361,12 +397,28 @@ class RunControl:
                 hint="Stop it, and it ends where it is",
             )
 
-    def _fresh_id(self, spec: RunSpec) -> str:
-        moment = wall.strftime("%Y%m%d-%H%M%S", wall.gmtime(self._clock()))
-        while True:
-            run_id = f"{moment}-{spec.name}-{secrets.token_hex(2)}"
-            if not self._volume.run(run_id).root.exists():
-                return run_id
+    def _make(self, plan: Callable[[], Plan], key: Key | None) -> Situation:
+        with self._lock:
+            before = made_before(self._index.runs(), key)
+            if before is not None:
+                return self.show(before.id)
+            planned = plan()
+            self._slots.check()
+            run_id = self._maker.make(planned)
+            self._journal.write(run_id, "created", "was asked for", recipe=planned.recipe)
+        self._wake()
+        return self.show(run_id)
+
+    def _checked(self, values: dict[str, Any]) -> RunSpec:
+        spec = parse_spec(values, source="spec")
+        if spec.until.cost is not None and self._price is None:
+            raise SpecError(
+                "this gateway knows no price",
+                where="spec: until.cost",
+                hint="Set TANDEM_GATEWAY_PRICE_PER_HOUR, or leave it out",
+            )
+        self._check_dataset(spec.dataset)
+        return spec
 
 
 def _waiting(situations: Iterable[Situation]) -> list[Situation]:

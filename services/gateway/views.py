@@ -143,6 +143,7 @@ class RunsView(BaseModel):
     """Runs, oldest first, and those that cannot be read."""
 
     runs: list[RunView]
+    next: str | None = Field(default=None, description="the cursor of the page of older runs, if there are any")
     problems: list[ProblemView] = []
 
 
@@ -203,8 +204,9 @@ def run_view(situation: Situation) -> RunView:
     """What is shown of a run."""
     run, status, point = situation.run, situation.run.status, situation.run.last_point
     # A trainer that has just begun has not said yet from where it goes on, and one that was killed not how far it came.
-    step = max(0 if status is None else status.step, run.checkpoint_step or 0)
     parent = None if run.origin is None else run.origin.parent
+    begin = 0 if parent is None else parent.step
+    step = max(begin if status is None else status.step, run.checkpoint_step or begin)
     working = situation.state.state == "running" and status is not None
     rate = status.examples_per_second if working and status is not None else None
     return RunView(

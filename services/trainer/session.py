@@ -13,6 +13,7 @@ from services.trainer.committer import Committer
 from services.trainer.control import Control, Request
 from services.trainer.engine import Engine
 from services.trainer.fencing import Tenure
+from services.trainer.forking import adapted
 from services.trainer.journal import Events, Journal
 from services.trainer.loop import AnyOf, EverySeconds, EverySteps, Loop, Scheduled, When
 from services.trainer.metrics import TrainerMetrics
@@ -25,7 +26,7 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.status import Heartbeat
 from services.trainer.summaries import Summaries
 from shared import atomic
-from shared.checkpoints import Checkpoint, CheckpointStore
+from shared.checkpoints import Checkpoint, CheckpointStore, initial_checkpoint
 from shared.data.examples import Dataset
 from shared.errors import VolumeError
 from shared.eventfiles import EventFile
@@ -154,6 +155,8 @@ class Session:
         self._heartbeat.update(numerics=engine.numerics)
         if checkpoint is not None:
             self._restore(engine, checkpoint)
+        elif (initial := initial_checkpoint(self._folder)) is not None:
+            self._begin_with(engine, initial)
         saver = self._saver(engine, dataset, committed=checkpoint.step if checkpoint else None)
         try:
             return self._train(engine, saver, dataset)
@@ -267,6 +270,18 @@ class Session:
             + (f", with other numerics than before: {', '.join(changed)}" if changed else ""),
             step=checkpoint.step,
             changed={key: [before.get(key), now.get(key)] for key in changed},
+        )
+
+    def _begin_with(self, engine: Engine, initial: Checkpoint) -> None:
+        engine.restore(adapted(initial, fresh=engine.snapshot(), spec=self._spec), step=initial.step)
+        self._heartbeat.update(step=initial.step)
+        manifest = initial.manifest
+        self._events.record(
+            "forked",
+            f"Begins with the checkpoint at step {initial.step} of run {manifest.run}",
+            step=initial.step,
+            run=manifest.run,
+            manifest_sha256=initial.manifest_sha256,
         )
 
     def _saver(self, engine: Engine, dataset: Dataset, *, committed: int | None) -> Saver:

@@ -302,3 +302,44 @@ def test_a_trainer_that_is_taken_over_while_it_trains_ends_and_touches_nothing_o
     assert trainer.train() == 1
     assert max(steps(trainer)) <= 20  # that commit may have been under way
     assert trainer.status().phase == "running"  # the successor's to change
+
+
+def extend(trainer: Trainer, steps: int, *, generation: int = 1) -> None:
+    write_record(trainer.folder.desired, Desired(generation=generation, state="running", steps=steps, time=0.0))
+
+
+def test_a_completed_run_that_was_extended_makes_the_steps_that_are_new(trainer: Trainer) -> None:
+    trainer.train()
+    extend(trainer, 60)
+    assert trainer.train() == 0
+    status = trainer.status()
+    assert (status.phase, status.step, status.steps) == ("completed", 60, 60)
+    assert steps(trainer)[-2:] == [50, 60]
+
+
+def test_a_run_is_extended_while_it_trains_and_computes_what_a_longer_one_does(trainer: Trainer) -> None:
+    trainer.settings["trainer_steps_per_call"] = 1
+    trainer.before_step = lambda step: extend(trainer, 60) if step == 25 else None
+    assert trainer.train() == 0
+    assert (trainer.status().phase, trainer.status().step) == ("completed", 60)
+
+    longer = Trainer(trainer.volume, trainer.volume.run("longer"))
+    longer.write_spec(small_spec(steps=60))
+    longer.train()
+    assert contents(trainer, 60) == contents(longer, 60)
+
+
+def test_an_extension_is_passed_over_where_the_rate_depends_on_the_steps(trainer: Trainer) -> None:
+    trainer.write_spec(small_spec(learning_rate={"kind": "one-cycle"}))
+    extend(trainer, 60)
+    trainer.train()
+    assert trainer.status().step == 40
+
+
+def test_a_killed_run_ends_without_a_last_checkpoint(trainer: Trainer) -> None:
+    trainer.settings["trainer_steps_per_call"] = 1
+    kill = Desired(generation=1, state="stopped", kill=True, time=0.0)
+    trainer.before_step = lambda step: write_record(trainer.folder.desired, kill) if step == 16 else None
+    assert trainer.train() == 0
+    assert trainer.status().phase == "stopped"
+    assert steps(trainer) == [10]

@@ -1,14 +1,16 @@
 """`/v1/runs`: start, list and show runs, and ask something of one."""
 
+import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway import errors
 from services.gateway.control import RunControl
+from services.gateway.listing import LONGEST_PAGE, PAGE, Filter, page
+from services.gateway.making import Key
 from services.gateway.parts import NeedsRuns, NeedsViews
-from services.gateway.state import State
 from services.gateway.views import RUN_ID, ProblemView, RunsView, RunView, run_view
 
 routes = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -16,7 +18,16 @@ routes = APIRouter(prefix="/v1/runs", tags=["runs"])
 RunId = Annotated[str, Path(description="the run's id", examples=[RUN_ID])]
 Steps = Annotated[int, Field(ge=1, le=10**12)]
 Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000, description="of runs that wait, the greatest goes first")]
-Label = Annotated[str, Field(max_length=200)]
+Name = Annotated[str, Field(max_length=200)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="a request that is sent again with the same key and body answers with the run that was made first",
+    ),
+]
 
 
 class RunRequest(BaseModel):
@@ -28,6 +39,33 @@ class RunRequest(BaseModel):
 
     recipe: str | None = Field(default=None, description="a name of GET /v1/recipes; null: the defaults")
     spec: dict[str, Any] = Field(default_factory=dict, description="keys of a RunSpec, laid over the recipe")
+    priority: Priority = 0
+
+
+class ForkRequest(BaseModel):
+    """What is to begin with a checkpoint, and what is to be different."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"step": 300, "spec": {"steps": 2000, "optimizer": {"momentum": 0.5}}}},
+    )
+
+    step: Annotated[int, Field(ge=0, le=10**15)] | None = Field(
+        default=None, description="of the checkpoint; null: the newest"
+    )
+    recipe: str | None = Field(default=None, description="a name of GET /v1/recipes; null: the run's own specification")
+    spec: dict[str, Any] = Field(default_factory=dict, description="keys of a RunSpec, laid over that")
+    priority: Priority = 0
+
+
+class ListQuery(BaseModel):
+    """Which runs are listed."""
+
+    state: list[Name] = Field(default=[], description="only runs in one of these states, joined by commas")
+    label: list[Name] = Field(default=[], description="only runs with this label: `key=value`, or `key`")
+    name: Name | None = Field(default=None, description="only runs of this name")
+    limit: int = Field(default=PAGE, ge=1, le=LONGEST_PAGE, description="only so many, the newest")
+    cursor: Name | None = Field(default=None, description="`next` of an earlier page")
 
 
 class Asked(BaseModel):
@@ -67,32 +105,32 @@ class Tagging(BaseModel):
     )
 
     priority: Priority | None = None
-    labels: dict[Label, Label | None] | None = Field(
+    labels: dict[Name, Name | None] | None = Field(
         default=None, description="laid over those it has; null takes one away"
     )
 
 
 @routes.post("", status_code=201, responses=errors.documented(404, 409, 503))
-def start_run(body: RunRequest, runs: NeedsRuns, response: Response) -> RunView:
+def start_run(body: RunRequest, runs: NeedsRuns, response: Response, key: IdempotencyKey = None) -> RunView:
     """Starts a run. It begins as soon as a slot is free; until then it is queued."""
-    situation = runs.start(recipe=body.recipe, changes=body.spec)
+    asked = Key.of(key, "start", body.model_dump(mode="json"))
+    situation = runs.start(recipe=body.recipe, changes=body.spec, priority=body.priority, key=asked)
     response.headers["Location"] = f"/v1/runs/{situation.run.id}"
     return run_view(situation)
 
 
 @routes.get("", response_model=RunsView, responses=errors.documented())
-def list_runs(
-    runs: NeedsRuns,
-    views: NeedsViews,
-    state: Annotated[list[State] | None, Query(description="only runs in one of these states")] = None,
-    limit: Annotated[int | None, Query(ge=1, le=100_000, description="only so many, the newest")] = None,
-) -> Response:
-    """Every run, oldest first."""
-    found = [each for each in runs.situations() if state is None or each.state.state in state]
-    chosen = found if limit is None else found[-limit:]
+def list_runs(runs: NeedsRuns, views: NeedsViews, asked: Annotated[ListQuery, Query()]) -> Response:
+    """A page of runs, oldest first: the newest, or with `cursor` those before an earlier page."""
+    which = Filter.parse(states=asked.state, labels=asked.label, name=asked.name)
+    chosen = page(runs.situations(), which=which, limit=asked.limit, cursor=asked.cursor)
     # Joined from views that are encoded once: a volume may hold thousands of runs.
-    encoded = b",".join(views.encoded(each) for each in chosen)
-    return Response(b'{"runs":[' + encoded + b'],"problems":' + _problems(runs) + b"}", media_type="application/json")
+    encoded = b",".join(views.encoded(each) for each in chosen.situations)
+    following = json.dumps(chosen.next).encode()
+    return Response(
+        b'{"runs":[' + encoded + b'],"next":' + following + b',"problems":' + _problems(runs) + b"}",
+        media_type="application/json",
+    )
 
 
 @routes.get("/{run}", responses=errors.documented(404))
@@ -143,6 +181,24 @@ def kill_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
 def restart_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
     """Has a run that was stopped or has failed go on from its newest checkpoint, with a new budget of restarts."""
     return run_view(runs.restart(run, reason=(body or Asked()).reason))
+
+
+@routes.post("/{run}:fork", status_code=201, responses=errors.documented(404, 409, 503))
+def fork_run(
+    run: RunId, runs: NeedsRuns, response: Response, body: ForkRequest | None = None, key: IdempotencyKey = None
+) -> RunView:
+    """Starts a run that begins with a checkpoint of this one, at its step: weights, averages and optimizer."""
+    given = body or ForkRequest()
+    situation = runs.fork(
+        run,
+        step=given.step,
+        recipe=given.recipe,
+        changes=given.spec,
+        priority=given.priority,
+        key=Key.of(key, "fork", run, given.model_dump(mode="json")),
+    )
+    response.headers["Location"] = f"/v1/runs/{situation.run.id}"
+    return run_view(situation)
 
 
 def _problems(runs: RunControl) -> bytes:

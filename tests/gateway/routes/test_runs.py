@@ -96,7 +96,7 @@ def test_runs_are_listed_oldest_first_by_state_and_limit(bench: Any) -> None:
     assert listed("?state=queued") == [second, third]
     assert listed("?state=queued&state=starting&limit=2") == [second, third]
     assert listed("?limit=1") == [third]
-    assert problem(client.get("/v1/runs?state=asleep"), 422)["where"] == "query.state.0"
+    assert problem(client.get("/v1/runs?state=asleep"), 422)["where"] == "state"
 
 
 def test_a_listed_run_is_the_same_as_a_shown_one_as_it_goes_on(bench: Any) -> None:
@@ -154,7 +154,7 @@ def test_a_wrong_method_on_a_run_says_which_there_are(bench: Any) -> None:
 
 def test_an_unknown_query_parameter_is_refused(bench: Any) -> None:
     error = problem(bench.client().get("/v1/runs?stat=queued"), 422)
-    assert (error["where"], error["hint"]) == ("query", "This route takes limit, state")
+    assert (error["where"], error["hint"]) == ("query", "This route takes cursor, label, limit, name, state")
 
 
 def test_every_transition_has_a_route_that_answers_with_the_run(bench: Any) -> None:

@@ -1,0 +1,112 @@
+"""Which runs are listed: by state, label and name, a page at a time."""
+
+import base64
+import binascii
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from services.gateway.control import Situation
+from services.gateway.state import STATES
+from shared.errors import InputError
+
+PAGE = 50
+LONGEST_PAGE = 1_000
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a run must be to be listed. What is empty asks for nothing.
+
+    Attributes:
+        states: One of these.
+        labels: All of these, each a key and its value; None: whatever value.
+        name: This name.
+    """
+
+    states: frozenset[str] = frozenset()
+    labels: tuple[tuple[str, str | None], ...] = ()
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, *, states: Iterable[str] = (), labels: Iterable[str] = (), name: str | None = None) -> "Filter":
+        """A filter from text: states alone or joined by commas, labels as `key=value` or `key`.
+
+        Raises:
+            InputError: There is no such state.
+        """
+        named = [state for text in states for state in text.split(",")]
+        if unknown := sorted(set(named) - set(STATES)):
+            raise InputError(
+                f"there is no state {unknown[0]!r}", where="state", hint=f"It is one of {', '.join(STATES)}"
+            )
+        pairs = tuple(
+            (key, value if equals else None) for key, equals, value in (each.partition("=") for each in labels)
+        )
+        return cls(states=frozenset(named), labels=pairs, name=name)
+
+    @property
+    def asks_for_nothing(self) -> bool:
+        """Whether every run fits."""
+        return self == Filter()
+
+    def fits(self, situation: Situation) -> bool:
+        """Whether a run is what is asked for."""
+        if self.states and situation.state.state not in self.states:
+            return False
+        if self.name is not None and situation.run.spec.name != self.name:
+            return False
+        if not self.labels:
+            return True
+        has = situation.run.labels
+        return all(key in has and (value is None or has[key] == value) for key, value in self.labels)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of the runs, oldest first, and the cursor to the page of older ones, if there are any."""
+
+    situations: list[Situation]
+    next: str | None
+
+
+def page(situations: Sequence[Situation], *, which: Filter, limit: int, cursor: str | None) -> Page:
+    """The newest `limit` runs that fit and, with a cursor, are older than what it stands for.
+
+    Args:
+        situations: Every run, oldest first.
+        which: What they must be.
+        limit: How many at most.
+        cursor: From an earlier page. It stays good whatever becomes of the runs on that page.
+
+    Raises:
+        InputError: The cursor is none.
+    """
+    before = None if cursor is None else _decoded(cursor)
+    chosen: list[Situation] = []
+    for each in reversed(situations):
+        if (before is not None and _place(each) >= before) or not which.fits(each):
+            continue
+        if len(chosen) == limit:
+            return Page(chosen[::-1], _encoded(_place(chosen[-1])))
+        chosen.append(each)
+    return Page(chosen[::-1], None)
+
+
+def _place(situation: Situation) -> tuple[float, str]:
+    return (situation.run.created, situation.run.id)
+
+
+def _encoded(place: tuple[float, str]) -> str:
+    created, run_id = place
+    return base64.urlsafe_b64encode(f"{created!r} {run_id}".encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str) -> tuple[float, str]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        created, run_id = text.split(" ")
+        return float(created), run_id
+    except (binascii.Error, UnicodeError, ValueError) as error:
+        raise InputError(
+            "this is no cursor", where="cursor", hint="Take `next` of an earlier answer as it is"
+        ) from error
