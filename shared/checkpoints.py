@@ -23,6 +23,7 @@ from shared.records import (
     CheckpointManifest,
     FileRecord,
     Origin,
+    Pins,
     encode_record,
     parse_record,
     read_record,
@@ -233,6 +234,16 @@ class CheckpointStore:
     def sweep(self) -> list[Path]:
         """Removes what a killed trainer left half-written."""
         return atomic.sweep(self._folder.checkpoints)
+
+
+def pinned_steps(folder: RunFolder) -> frozenset[int]:
+    """The steps whose checkpoints are never removed.
+
+    Raises:
+        CorruptRecordError, UnknownSchemaError: `pins.json` cannot be used; then nothing may be removed.
+    """
+    pins = read_record_or_none(folder.pins, Pins)
+    return frozenset() if pins is None else frozenset(pins.steps)
 
 
 def initial_checkpoint(folder: RunFolder) -> Checkpoint | None:

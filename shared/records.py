@@ -30,7 +30,8 @@ class Desired(Record):
 
     `kill` (of a run that is to be stopped) means without a last checkpoint. `steps` is how many steps the run is to
     make once that was extended; `shared.steps` says how it goes together with the spec. Rules that end a run look at
-    verdicts of steps after `rules_from` alone, so a run that a rule has stopped can be restarted.
+    verdicts of steps after `rules_from`, and at time at work after `seconds_from`, so a run that a rule has stopped can
+    be restarted.
     """
 
     generation: int = Field(ge=0)
@@ -39,6 +40,7 @@ class Desired(Record):
     kill: bool = False
     steps: int | None = Field(default=None, ge=1)
     rules_from: int = Field(default=0, ge=0)
+    seconds_from: float = Field(default=0.0, ge=0.0)
     reason: str = ""
     time: float
 

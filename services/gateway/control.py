@@ -11,14 +11,16 @@ from typing import Any, Literal
 from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
 from services.gateway.making import Key, Plan, RunMaker, forked, made_before
+from services.gateway.rules import reason_to_end
 from services.gateway.slots import Slots
 from services.gateway.state import SETTLED, RunState, derive
 from services.gateway.transitions import Transition, allowed, is_done, refusal
 from shared import atomic, recipes
+from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.differences import differences
-from shared.errors import ConflictError, SpecError, TandemError, VolumeError
+from shared.errors import ConflictError, NotFoundError, SpecError, TandemError, VolumeError
 from shared.layout import Volume
-from shared.records import Desired, Tags, TrainerStatus, write_record
+from shared.records import Desired, Pins, Tags, TrainerStatus, write_record
 from shared.spec import DatasetSpec, RunSpec, overlay, parse_spec
 from shared.steps import extensible
 
@@ -266,9 +268,39 @@ class RunControl:
                 return None
             self._require("restart", now)
             judged = max((each.step for each in now.run.verdicts), default=0)
-            return {"state": "running", "kill": False, "rules_from": judged}
+            return {"state": "running", "kill": False, "rules_from": judged, "seconds_from": now.seconds}
 
         return self._change(run_id, change, reason=reason or "restart was asked for")
+
+    def end_by_rule(self, situation: Situation) -> None:
+        """Stops a run if its specification's rules say so, with the reason."""
+        run = situation.run
+        begin = 0.0 if run.desired is None else run.desired.seconds_from
+        seconds = situation.seconds - begin
+        reason = reason_to_end(run, seconds=seconds, cost=self._cost(seconds))
+        if reason is not None:
+            self.stop(run.id, reason=reason)
+
+    def pin(self, run_id: str, step: int, *, pinned: bool) -> None:
+        """Keeps a checkpoint whatever the specification says about retention, or leaves it to that again.
+
+        Raises:
+            NotFoundError: There is no such run or checkpoint (any more).
+        """
+        with self._lock:
+            folder = self._index.get(run_id).folder
+            before = pinned_steps(folder)
+            if pinned:
+                CheckpointStore(folder).open(step)
+            after = before | {step} if pinned else before - {step}
+            if after == before:
+                return
+            write_record(folder.pins, Pins(steps=tuple(sorted(after))))
+            if pinned and step not in CheckpointStore(folder).steps():
+                write_record(folder.pins, Pins(steps=tuple(sorted(before))))
+                raise NotFoundError(f"the checkpoint at step {step} was removed in this moment", where="step")
+            what = "pinned" if pinned else "unpinned"
+            self._journal.write(run_id, what, f"the checkpoint at step {step} was {what}", step=step)
 
     def delete(self, run_id: str) -> None:
         """Removes a run that has ended, with all that it made: it leaves its name in one step, then its files go."""
@@ -333,7 +365,7 @@ class RunControl:
             allowed=allowed(run, state.state, alive=trainer.alive),
             restarts=counted.restarts,
             seconds=seconds,
-            cost=None if self._price is None else seconds / 3600 * self._price,
+            cost=self._cost(seconds),
         )
         if state.state in SETTLED and not trainer.alive:
             # Nothing more happens to it without a new file or a new event: thousands of these cost nothing.
@@ -408,6 +440,9 @@ class RunControl:
             self._journal.write(run_id, "created", "was asked for", recipe=planned.recipe)
         self._wake()
         return self.show(run_id)
+
+    def _cost(self, seconds: float) -> float | None:
+        return None if self._price is None else seconds / 3600 * self._price
 
     def _checked(self, values: dict[str, Any]) -> RunSpec:
         spec = parse_spec(values, source="spec")

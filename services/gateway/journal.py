@@ -12,6 +12,7 @@ progress, that it gave up) is an event there, so the next gateway knows it too.
 | adopted | slot, fence, pid | when a trainer of an earlier gateway was found at work |
 | ended | slot, fence, exit_code, phase, outcome, checkpoint_step, generation, hopeless, seconds | when one has ended |
 | gave_up | restarts | when it will not be started again |
+| pinned, unpinned | step | when a checkpoint was to be kept, or not any more |
 | tagged | priority, labels | when these were changed |
 | state | from, to | at each change of the derived state; the message is the reason |
 """

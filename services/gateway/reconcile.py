@@ -27,6 +27,8 @@ from shared.records import Assignment, write_record
 
 log = logging.getLogger(__name__)
 
+# The states in which the rules of a spec may end a run: those of one that is to train.
+RULED = frozenset({"queued", "starting", "running", "restarting"})
 GONE = Observation(alive=False)
 
 
@@ -91,6 +93,9 @@ class Reconciler:
         """Looks at everything once, and does what is to be done about it."""
         with self._lock:
             self._index.refresh(self._control.at_work)
+            for situation in self._control.situations():
+                if situation.state.state in RULED:
+                    self._control.end_by_rule(situation)
             for slot in self._slots.look():
                 self._settle(slot)
                 self._hurry(slot)

@@ -174,6 +174,9 @@ class CheckpointView(BaseModel):
     bytes: int | None = Field(description="on the volume")
     loss: float | None
     time: float | None
+    pinned: bool = Field(default=False, description="it is kept whatever the specification says")
+    exported: bool = Field(default=False, description="there is a model made of it")
+    evaluations: list[EvaluationView] = Field(default=[], description="the verdicts on it")
     problem: str | None = Field(default=None, description="why its manifest cannot be used")
 
 

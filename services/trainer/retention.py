@@ -1,19 +1,30 @@
-"""Which checkpoints are kept: the newest, the best by EMA precision, those being read, and the last of a finished run.
+"""Which checkpoints are kept, and the removal of the others.
 
-The verdicts on a checkpoint that is removed stay: they are the run's history, and they are not the trainer's.
+Kept are the newest, the best by EMA precision, one each so many steps, pinned ones, those being read, and the last of a
+finished run. The verdicts on a checkpoint that is removed stay: they are the run's history, and not the trainer's.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Collection, Mapping
 
-from shared.checkpoints import CheckpointStore
+from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.errors import VolumeError
 from shared.layout import RunFolder
 from shared.leases import LeaseWatch
 from shared.records import Verdict, read_record_or_none
 from shared.spec import RetentionSpec, RunSpec
 
+log = logging.getLogger(__name__)
 
-def dispensable(steps: list[int], *, rule: RetentionSpec, precisions: Mapping[int, float], final: int) -> list[int]:
+
+def dispensable(
+    steps: list[int],
+    *,
+    rule: RetentionSpec,
+    precisions: Mapping[int, float],
+    final: int,
+    pinned: Collection[int] = (),
+) -> list[int]:
     """The steps that no rule keeps, ascending. Leases are not looked at here.
 
     Args:
@@ -21,11 +32,13 @@ def dispensable(steps: list[int], *, rule: RetentionSpec, precisions: Mapping[in
         rule: How many to keep.
         precisions: Precision at 1 of those that were judged.
         final: The run's last step.
+        pinned: Steps that somebody wants kept.
     """
     newest = sorted(steps)[-rule.latest :]
     # Of equally good ones the older is kept: it is the one that others may already point at.
     judged = sorted((step for step in steps if step in precisions), key=lambda step: (-precisions[step], step))
-    kept = {*newest, *judged[: rule.best], final}
+    regular = [step for step in steps if rule.every_steps is not None and step % rule.every_steps == 0]
+    kept = {*newest, *judged[: rule.best], *regular, *pinned, final}
     return sorted(set(steps) - kept)
 
 
@@ -64,9 +77,15 @@ class Pruner:
         Raises:
             OSError: One could not be removed; it is tried again after the next commit.
         """
+        try:
+            pinned = pinned_steps(self._folder)
+        except VolumeError as error:
+            log.warning("Nothing is removed, since what is pinned cannot be read: %s", error)
+            return
         steps = self._store.steps()
         precisions = {step: value for step in steps if (value := self._precision(step)) is not None}
-        for step in dispensable(steps, rule=self._spec.retention, precisions=precisions, final=self._final()):
+        rule = self._spec.retention
+        for step in dispensable(steps, rule=rule, precisions=precisions, final=self._final(), pinned=pinned):
             if self._leases.live(self._folder.lease(step)) is None:
                 self._store.remove(step)
                 self._on_remove(step)

@@ -142,7 +142,7 @@ def test_thousands_of_finished_runs_are_listed_in_milliseconds(bench: Any) -> No
             folder.status.hardlink_to(done)
     bench.step()
     client = bench.client()
-    assert len(client.get("/v1/runs").json()["runs"]) == 2_001
+    assert len(client.get("/v1/runs?limit=1000").json()["runs"]) == 1_000
     took = []
     for _ in range(5):  # processor time, and the best of five: the machine may be busy with something else
         before = time.thread_time()

@@ -4,7 +4,7 @@ from services.trainer.retention import Pruner, dispensable
 from shared.checkpoints import CheckpointStore
 from shared.layout import RunFolder
 from shared.leases import LeaseWatch
-from shared.records import Lease, Verdict, write_record
+from shared.records import Lease, Pins, Verdict, write_record
 from shared.spec import RetentionSpec
 from tests.trainer.numpy_engine import NumpyEngine
 from tests.trainer.runs import small_spec
@@ -100,3 +100,22 @@ def test_an_unreadable_verdict_keeps_nothing(pruning: Pruning) -> None:
     path.write_bytes(b"{")
 
     assert pruning.prune() == [40]
+
+
+def test_regular_and_pinned_ones_are_kept_besides() -> None:
+    rule = RetentionSpec(latest=1, best=1, every_steps=30)
+    steps = [10, 20, 30, 40, 50, 60, 70]
+    assert dispensable(steps, rule=rule, precisions={40: 0.9}, final=1000, pinned={20}) == [10, 50]
+
+
+def test_a_pinned_checkpoint_stays_until_it_is_unpinned(pruning: Pruning) -> None:
+    write_record(pruning.folder.pins, Pins(steps=(20,)))
+    assert pruning.prune() == [20, 40]
+
+    write_record(pruning.folder.pins, Pins())
+    assert pruning.prune() == [40]
+
+
+def test_nothing_is_removed_while_it_cannot_be_read_what_is_pinned(pruning: Pruning) -> None:
+    pruning.folder.pins.write_bytes(b"{")
+    assert pruning.prune() == [10, 20, 30, 40]

@@ -17,10 +17,12 @@ from services.gateway.views import (
     checkpoint_view,
     evaluation_view,
 )
-from shared.checkpoints import CheckpointStore
+from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.errors import NotFoundError, VolumeError
-from shared.layout import RunFolder
+from shared.layout import MANIFEST
 from shared.records import Verdict, read_record
+
+Step = Annotated[int, Path(ge=0, le=10**15)]
 
 routes = APIRouter(prefix="/v1/runs/{run}", tags=["results"])
 
@@ -51,7 +53,7 @@ def list_evaluations(run: RunId, runs: NeedsRuns) -> EvaluationsView:
 @routes.get("/evaluations/{step}/{weights}", responses=errors.documented(404))
 def show_evaluation(
     run: RunId,
-    step: Annotated[int, Path(ge=0, le=10**15)],
+    step: Step,
     weights: Annotated[
         str, Path(description="`raw`; `ema`, the average that is served; or `ema-<decay>`", examples=["ema"])
     ],
@@ -72,18 +74,41 @@ def show_evaluation(
 @routes.get("/checkpoints", responses=errors.documented(404))
 def list_checkpoints(run: RunId, runs: NeedsRuns) -> CheckpointsView:
     """The checkpoints of a run that are on the volume."""
-    folder = runs.show(run).run.folder
-    views = [_checkpoint(folder, step) for step in CheckpointStore(folder).steps()]
+    found = runs.show(run).run
+    try:
+        pinned = pinned_steps(found.folder)
+    except VolumeError:
+        pinned = frozenset()
+    views = [_checkpoint(found, step, pinned=step in pinned) for step in CheckpointStore(found.folder).steps()]
     return CheckpointsView(checkpoints=[each for each in views if each is not None])
 
 
-def _checkpoint(folder: RunFolder, step: int) -> CheckpointView | None:
+@routes.post("/checkpoints/{step}:pin", status_code=204, responses=errors.documented(404))
+def pin_checkpoint(run: RunId, step: Step, runs: NeedsRuns) -> None:
+    """Keeps a checkpoint, whatever the run's specification says about retention."""
+    runs.pin(run, step, pinned=True)
+
+
+@routes.post("/checkpoints/{step}:unpin", status_code=204, responses=errors.documented(404))
+def unpin_checkpoint(run: RunId, step: Step, runs: NeedsRuns) -> None:
+    """Leaves a checkpoint to what the run's specification says about retention."""
+    runs.pin(run, step, pinned=False)
+
+
+def _checkpoint(run: Run, step: int, *, pinned: bool) -> CheckpointView | None:
     try:
-        return checkpoint_view(CheckpointStore(folder).open(step).manifest)
+        view = checkpoint_view(CheckpointStore(run.folder).open(step).manifest)
     except NotFoundError:
         return None  # pruned since it was listed
     except VolumeError as error:
-        return CheckpointView(step=step, weights=[], bytes=None, loss=None, time=None, problem=str(error))
+        view = CheckpointView(step=step, weights=[], bytes=None, loss=None, time=None, problem=str(error))
+    return view.model_copy(
+        update={
+            "pinned": pinned,
+            "exported": (run.folder.export(step) / MANIFEST).exists(),
+            "evaluations": [evaluation_view(each) for each in run.verdicts if each.step == step],
+        }
+    )
 
 
 def _judged(run: Run) -> str:

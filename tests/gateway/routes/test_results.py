@@ -1,7 +1,9 @@
 from typing import Any
 
+import numpy as np
 import pytest
 
+from shared.checkpoints import CheckpointStore
 from shared.records import LineWriter, SeriesPoint, Verdict, write_record
 
 
@@ -135,3 +137,26 @@ def test_a_damaged_checkpoint_is_listed_with_its_problem(bench: Any, run: str) -
     (found,) = bench.client().get(f"/v1/runs/{run}/checkpoints").json()["checkpoints"]
     assert (found["step"], found["weights"]) == (10, [])
     assert "no manifest" in found["problem"]
+
+
+def test_a_checkpoint_is_pinned_and_unpinned_and_shows_what_came_of_it(bench: Any) -> None:
+    run = bench.start()
+    client = bench.client()
+    arrays = {"kernel": np.zeros(3, np.float32)}
+    CheckpointStore(bench.folder(run)).commit(
+        step=10, fence=1, spec_sha256="0" * 64, groups={"raw": arrays, "optimizer": {}}, time=0.0
+    )
+    for _ in range(2):
+        assert client.post(f"/v1/runs/{run}/checkpoints/10:pin").status_code == 204
+    (view,) = client.get(f"/v1/runs/{run}/checkpoints").json()["checkpoints"]
+    assert (view["step"], view["pinned"], view["exported"], view["evaluations"]) == (10, True, False, [])
+    assert [event.kind for event in bench.events(run)].count("pinned") == 1
+    assert client.post(f"/v1/runs/{run}/checkpoints/10:unpin").status_code == 204
+    assert client.get(f"/v1/runs/{run}/checkpoints").json()["checkpoints"][0]["pinned"] is False
+
+
+def test_a_checkpoint_that_is_not_there_cannot_be_pinned(bench: Any) -> None:
+    run = bench.start()
+    answer = bench.client().post(f"/v1/runs/{run}/checkpoints/10:pin")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert not bench.folder(run).pins.exists()
