@@ -168,6 +168,7 @@ def _saver(engine: Engine, spec: RunSpec, folder: RunFolder, timed: Timed) -> Sa
         ),
         committed=None,
         patience=2.0,
+        check=lambda step, losses: None,
         on_commit=done,
         events=events,
         metrics=metrics,

@@ -24,6 +24,7 @@ from shared.records import (
     FileRecord,
     Origin,
     Pins,
+    Rollback,
     encode_record,
     parse_record,
     read_record,
@@ -173,6 +174,7 @@ class CheckpointStore:
         dataset_fingerprint: str = "",
         loss: float | None = None,
         numerics: Mapping[str, str] | None = None,
+        rollbacks: tuple[Rollback, ...] = (),
         before_rename: Callable[[], None] = lambda: None,
     ) -> Checkpoint:
         """Commits a checkpoint, durably.
@@ -187,6 +189,7 @@ class CheckpointStore:
             dataset_fingerprint: Of the data set it was trained on.
             loss: The newest loss, for people.
             numerics: What decides the last bits of results: device, versions, kernels.
+            rollbacks: Every time the run went back before it came here.
             before_rename: Called when all is written and synced; what it raises stops the commit (fencing).
 
         Raises:
@@ -210,6 +213,7 @@ class CheckpointStore:
                 dataset_fingerprint=dataset_fingerprint,
                 loss=loss,
                 numerics=dict(numerics or {}),
+                rollbacks=rollbacks,
                 time=time,
             )
             data = encode_record(manifest)

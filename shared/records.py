@@ -183,6 +183,32 @@ class Fence(Record):
     time: float
 
 
+class Rollback(BaseModel):
+    """A run diverged and went back to the checkpoint at `step`, or to its beginning. From there its rate is lower."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    step: int = Field(ge=0)
+    diverged: int = Field(ge=0)
+    factor: float = Field(gt=0.0, lt=1.0)
+    reason: str
+    time: float
+
+
+class Rollbacks(Record):
+    """`trainer/rollbacks.json`: every time the run went back, those of the run that it is a fork of first."""
+
+    rollbacks: tuple[Rollback, ...] = ()
+
+    def rate_factor(self, step: int) -> float:
+        """What the scheduled rate of the update after `step` steps is multiplied by."""
+        factor = 1.0
+        for each in self.rollbacks:
+            factor *= each.factor if step >= each.step else 1.0
+        return factor
+
+
 class FileRecord(BaseModel):
     """Size and digest of one file of a committed folder."""
 
@@ -197,6 +223,7 @@ class CheckpointManifest(Record):
 
     `spec_sha256` is the digest of what decides the numbers (`shared.checkpoints.training_values`), `spec` the whole
     specification as it was, so that a difference can be shown, and `dataset_fingerprint` says what was learnt from.
+    `rollbacks` say how much lower than scheduled the rate was, and from which step on.
     """
 
     run: str
@@ -209,6 +236,7 @@ class CheckpointManifest(Record):
     dataset_fingerprint: str = ""
     loss: float | None = None
     numerics: dict[str, str] = Field(default_factory=dict)
+    rollbacks: tuple[Rollback, ...] = ()
     time: float
 
 

@@ -242,6 +242,14 @@ class Command:
     def _fail(self, error: Exception, *, heartbeat: Heartbeat, events: Events) -> int:
         if isinstance(error, TandemError):
             failure = error.as_json()
+        elif ran_out_of_memory(error):
+            log.error("The trainer ran out of memory", exc_info=error)
+            failure = {
+                "code": "out_of_memory",
+                "message": "it needs more memory than there is",
+                "where": None,
+                "hint": "A smaller batch_size needs less",
+            }
         else:
             log.error("The trainer broke down", exc_info=error)
             failure = {"code": "internal", "message": f"{type(error).__name__}: {error}", "where": None, "hint": None}
@@ -309,6 +317,11 @@ def create_spec(folder: RunFolder, *, recipe: Path) -> RunSpec:
                 hint="Leave out --recipe to train it as it is, or name another run",
             )
     return spec
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether there was not enough memory: of the machine, or of a device, of which TensorFlow's own error speaks."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def exit_status(error: Exception) -> int:

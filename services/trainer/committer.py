@@ -11,6 +11,7 @@ from services.trainer.metrics import TrainerMetrics
 from services.trainer.retention import Pruner
 from shared.checkpoints import Checkpoint, CheckpointStore, spec_digest
 from shared.errors import DivergedError
+from shared.records import Rollback
 from shared.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Committer:
         fence: This trainer's fencing number.
         dataset_fingerprint: Of the data it learns from.
         numerics: What decides the last bits of its results.
+        rollbacks: Every time the run went back.
         guard: Called between writing and renaming; raises FencedError when another trainer has taken over.
         events: Told of each commit.
         metrics: Counts them.
@@ -42,6 +44,7 @@ class Committer:
         fence: int,
         dataset_fingerprint: str,
         numerics: Mapping[str, str],
+        rollbacks: tuple[Rollback, ...] = (),
         guard: Callable[[], None],
         events: Events,
         metrics: TrainerMetrics,
@@ -54,6 +57,7 @@ class Committer:
         self._fence = fence
         self._dataset_fingerprint = dataset_fingerprint
         self._numerics = numerics
+        self._rollbacks = rollbacks
         self._guard = guard
         self._events = events
         self._metrics = metrics
@@ -79,6 +83,7 @@ class Committer:
             groups=groups,
             loss=loss,
             numerics=self._numerics,
+            rollbacks=self._rollbacks,
             time=self._time(),
             before_rename=self._guard,
         )

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.examples import Images, Labels
+from shared.records import Rollbacks
 from shared.summaries import Histogram
 
 Groups = Mapping[str, Mapping[str, npt.NDArray[np.generic]]]
@@ -80,6 +81,10 @@ class Engine(Protocol):
 
     def snapshot(self) -> Groups:
         """Weights, averages and optimizer copied to host memory: `raw`, each `ema-<decay>`, `optimizer`, by name."""
+        ...
+
+    def slow(self, rollbacks: Rollbacks) -> None:
+        """Lowers the rate by what these say, from the steps on that they say."""
         ...
 
     def restore(self, groups: Groups, *, step: int) -> None:

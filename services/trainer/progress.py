@@ -8,7 +8,6 @@ from services.trainer.engine import Engine, Losses
 from services.trainer.journal import Journal
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.status import Heartbeat
-from shared.errors import DivergedError
 from shared.records import SeriesPoint
 
 
@@ -20,6 +19,7 @@ class Progress:
         batch_size: Examples a step.
         series: Gets a point each time.
         heartbeat: Shows step, loss and rate.
+        check: Called with the step and its losses, once they are told; raises DivergedError.
         metrics: Show them too.
         time: Seconds since the epoch.
     """
@@ -31,6 +31,7 @@ class Progress:
         batch_size: int,
         series: Journal,
         heartbeat: Heartbeat,
+        check: Callable[[int, Losses], None],
         metrics: TrainerMetrics,
         time: Callable[[], float],
     ) -> None:
@@ -38,6 +39,7 @@ class Progress:
         self._batch_size = batch_size
         self._series = series
         self._heartbeat = heartbeat
+        self._check = check
         self._metrics = metrics
         self._time = time
         self._since = (0, 0.0)
@@ -51,7 +53,7 @@ class Progress:
         """Tells of the newest step; waits for the device.
 
         Raises:
-            DivergedError: The loss is not a finite number any more.
+            DivergedError: They show that the run has diverged.
         """
         losses = self._engine.losses()
         before, since = self._since
@@ -70,12 +72,7 @@ class Progress:
             )
         )
         self._show(step, losses, examples=examples, rate=rate)
-        if not np.isfinite(losses.loss):
-            raise DivergedError(
-                f"the loss is {losses.loss}",
-                where=f"step {step}",
-                hint="The last good checkpoint is kept; a lower learning rate or another seed may help",
-            )
+        self._check(step, losses)
 
     def _show(self, step: int, losses: Losses, *, examples: int, rate: float) -> None:
         self._heartbeat.update(

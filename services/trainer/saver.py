@@ -41,6 +41,7 @@ class Saver:
         committer: Commits it.
         committed: The step of the newest checkpoint there is, or None.
         patience: How many seconds the loop may wait for the last commit when the next is due.
+        check: Called with the step and the losses of what is about to be saved; raises DivergedError.
         on_commit: Called from the thread with each step that was committed.
         events: Told what could not be committed.
         metrics: Counts it.
@@ -55,6 +56,7 @@ class Saver:
         committer: Committer,
         committed: int | None,
         patience: float,
+        check: Callable[[int, Losses], None],
         on_commit: Callable[[int], None],
         events: Events,
         metrics: TrainerMetrics,
@@ -65,6 +67,7 @@ class Saver:
         self._committer = committer
         self._committed = committed
         self._patience = patience
+        self._check = check
         self._on_commit = on_commit
         self._events = events
         self._metrics = metrics
@@ -82,7 +85,7 @@ class Saver:
         """
         began = self._clock()
         if self._settled(within=self._patience):
-            loss, groups = self._source.losses().loss, self._source.snapshot()
+            loss, groups = self._take(step)
             self._pending = self._executor.submit(self._commit, step, groups, loss)
         else:
             self._metrics.skips.inc()
@@ -109,7 +112,7 @@ class Saver:
         self._settled(within=None)
         if step in (0, self._committed):
             return
-        loss, groups = self._source.losses().loss, self._source.snapshot()
+        loss, groups = self._take(step)
         deadline = self._clock() + within
         while (error := self._try(step, groups, loss)) is not None:
             if self._clock() >= deadline:
@@ -123,6 +126,11 @@ class Saver:
     def close(self) -> None:
         """Waits for the commit under way and ends the thread. What it found is not raised any more."""
         self._executor.shutdown(wait=True)
+
+    def _take(self, step: int) -> tuple[float, Groups]:
+        losses = self._source.losses()
+        self._check(step, losses)
+        return losses.loss, self._source.snapshot()
 
     def _settled(self, *, within: float | None) -> bool:
         if self._pending is None:

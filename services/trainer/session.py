@@ -11,6 +11,7 @@ from typing import Protocol
 from services.trainer.batches import PrefetchedBatches
 from services.trainer.committer import Committer
 from services.trainer.control import Control, Request
+from services.trainer.divergence import DivergenceWatch, known_rollbacks, roll_back
 from services.trainer.engine import Engine
 from services.trainer.fencing import Tenure
 from services.trainer.forking import adapted
@@ -28,12 +29,12 @@ from services.trainer.summaries import Summaries
 from shared import atomic
 from shared.checkpoints import Checkpoint, CheckpointStore, initial_checkpoint
 from shared.data.examples import Dataset
-from shared.errors import VolumeError
+from shared.errors import DivergedError, VolumeError
 from shared.eventfiles import EventFile
 from shared.layout import RunFolder, Volume
 from shared.leases import LeaseWatch
 from shared.lifecycle import StopEvent
-from shared.records import Desired, TrainerPhase
+from shared.records import Desired, Rollbacks, TrainerPhase
 from shared.spec import AlternateSharing, DatasetSpec, RunSpec
 from shared.steps import total_steps
 
@@ -144,6 +145,15 @@ class Session:
             return _FINAL[request]
         self._tell_steps()
         dataset = self._open_dataset(self._spec.dataset, volume=self._volume)
+        while True:
+            engine, begin = self._begin(dataset)
+            try:
+                return self._attempt(engine, dataset, begin=begin)
+            except DivergedError as error:
+                self._roll_back(error, begin=begin, diverged=engine.step)
+
+    def _begin(self, dataset: Dataset) -> tuple[Engine, Checkpoint | None]:
+        """An engine with the newest good checkpoint in it, or with that of the run that this one is a fork of."""
         checkpoint = find_checkpoint(
             self._store,
             spec=self._spec,
@@ -151,17 +161,44 @@ class Session:
             fresh=self._fresh,
             on_quarantine=self._tell_quarantined,
         )
+        self._fresh = False  # what is committed from here on is good to go back to
+        initial = initial_checkpoint(self._folder) if checkpoint is None else None
         engine = self._build_engine(self._spec, dataset)
+        engine.slow(Rollbacks(rollbacks=known_rollbacks(self._folder, checkpoint or initial)))
         self._heartbeat.update(numerics=engine.numerics)
         if checkpoint is not None:
             self._restore(engine, checkpoint)
-        elif (initial := initial_checkpoint(self._folder)) is not None:
+        elif initial is not None:
             self._begin_with(engine, initial)
-        saver = self._saver(engine, dataset, committed=checkpoint.step if checkpoint else None)
+        return engine, checkpoint or initial
+
+    def _attempt(self, engine: Engine, dataset: Dataset, *, begin: Checkpoint | None) -> TrainerPhase:
+        saver = self._saver(engine, dataset, begin=begin)
         try:
             return self._train(engine, saver, dataset)
         finally:
             saver.close()
+
+    def _roll_back(self, error: DivergedError, *, begin: Checkpoint | None, diverged: int) -> None:
+        """Goes back to the newest checkpoint, to go on with a lower rate; raises what happened if it is not to."""
+        newest = max(self._store.steps(), default=0 if begin is None else begin.step)
+        made = roll_back(
+            error,
+            folder=self._folder,
+            rule=self._spec.on_divergence,
+            known=known_rollbacks(self._folder, begin),
+            step=newest,
+            diverged=diverged,
+            time=self._clocks.time(),
+        )
+        self._events.record(
+            "rolled_back",
+            f"{error.message} at step {diverged}: back to step {newest}, with {made.factor:g} times the rate",
+            step=newest,
+            level=logging.WARNING,
+            diverged=diverged,
+            factor=made.factor,
+        )
 
     def _train(self, engine: Engine, saver: Saver, dataset: Dataset) -> TrainerPhase:
         series = Journal(self._folder.series, on_loss=self._metrics.lost_lines.inc)
@@ -170,6 +207,7 @@ class Session:
             batch_size=self._spec.batch_size,
             series=series,
             heartbeat=self._heartbeat,
+            check=self._watch(dataset).check,
             metrics=self._metrics,
             time=self._clocks.time,
         )
@@ -284,7 +322,8 @@ class Session:
             manifest_sha256=initial.manifest_sha256,
         )
 
-    def _saver(self, engine: Engine, dataset: Dataset, *, committed: int | None) -> Saver:
+    def _saver(self, engine: Engine, dataset: Dataset, *, begin: Checkpoint | None) -> Saver:
+        own = begin is not None and begin.manifest.run == self._folder.id
         pruner = Pruner(
             folder=self._folder,
             store=self._store,
@@ -302,6 +341,7 @@ class Session:
             fence=self._tenure.fence,
             dataset_fingerprint=dataset.fingerprint,
             numerics=engine.numerics,
+            rollbacks=known_rollbacks(self._folder, begin),
             guard=self._tenure.check,
             events=self._events,
             metrics=self._metrics,
@@ -311,14 +351,18 @@ class Session:
         return Saver(
             source=engine,
             committer=committer,
-            committed=committed,
+            committed=begin.step if own and begin is not None else None,
             patience=self._settings.trainer_save_patience_seconds,
+            check=self._watch(dataset).check,
             on_commit=lambda step: self._heartbeat.update(checkpoint_step=step),
             events=self._events,
             metrics=self._metrics,
             clock=self._clocks.monotonic,
             wait=self._clocks.sleep,
         )
+
+    def _watch(self, dataset: Dataset) -> DivergenceWatch:
+        return DivergenceWatch(rule=self._spec.on_divergence, classes=len(dataset.classes))
 
     def _schedule(self, progress: Progress, summaries: Summaries, saver: Saver) -> list[Scheduled]:
         cadence = self._spec.cadence

@@ -24,6 +24,7 @@ from shared.data.statistics import ChannelStatistics
 from shared.ml.models import build_model
 from shared.ml.preprocess import training_view, view_shape
 from shared.ml.weights import assign_here, assign_variables, named_variables, read_variables
+from shared.records import Rollbacks
 from shared.schedules import learning_rate
 from shared.spec import RunSpec
 
@@ -93,6 +94,7 @@ class StepEngine:
         self._steps_per_epoch = steps_per_epoch
         self._statistics = statistics
         self._step = 0
+        self._rollbacks = Rollbacks()
         self._weights = named_variables(model)
         self._trainable = {variable.path: variable.value for variable in model.trainable_variables}
         penalties = [f"weight_decay/{variable.path}" for variable in decayed_weights(model)]
@@ -181,6 +183,10 @@ class StepEngine:
             OPTIMIZER: read_variables(self._memory()),
         }
 
+    def slow(self, rollbacks: Rollbacks) -> None:
+        """Lowers the rate; see `Engine.slow`."""
+        self._rollbacks = rollbacks
+
     def restore(self, groups: Groups, *, step: int) -> None:
         """Takes over what `snapshot` gave at `step`.
 
@@ -210,7 +216,8 @@ class StepEngine:
 
     def _rate(self, step: int) -> float:
         spec = self._spec
-        return learning_rate(spec.learning_rate, step, steps=spec.steps, steps_per_epoch=self._steps_per_epoch)
+        rate = learning_rate(spec.learning_rate, step, steps=spec.steps, steps_per_epoch=self._steps_per_epoch)
+        return rate * self._rollbacks.rate_factor(step)
 
     def _trace(self, images: Any, labels: Any, step: Any, rate: Any, average_shares: Any) -> None:
         def work(part: Any, part_labels: Any, first: Any) -> None:

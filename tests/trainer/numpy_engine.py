@@ -11,6 +11,7 @@ import numpy as np
 from services.trainer.engine import Batch, Groups, Losses, Summary
 from shared.data.examples import ArrayExamples, Dataset
 from shared.layout import Volume
+from shared.records import Rollbacks
 from shared.spec import DatasetSpec, RunSpec, ema_kind
 from shared.summaries import Histogram
 
@@ -38,6 +39,7 @@ class NumpyEngine:
         self._before_step = before_step
         self._seconds_per_step = seconds_per_step
         self._step = 0
+        self._rollbacks = Rollbacks()
         generator = np.random.default_rng(spec.seed)
         self._weights = generator.normal(0, 0.01, (PIXELS, CLASSES)).astype(np.float32)
         self._momentum = np.zeros_like(self._weights)
@@ -83,7 +85,7 @@ class NumpyEngine:
 
     @property
     def _rate(self) -> float:
-        return float(getattr(self._spec.learning_rate, "rate", 0.1))
+        return float(getattr(self._spec.learning_rate, "rate", 0.1)) * self._rollbacks.rate_factor(self._step)
 
     def spoil(self) -> None:
         """Makes a weight something that is no number, as a diverging run does."""
@@ -113,6 +115,9 @@ class NumpyEngine:
             **{kind: {"kernel": array.copy()} for kind, array in self._averages.items()},
             "optimizer": {"momentum": self._momentum.copy(), "losses": self._losses.copy()},
         }
+
+    def slow(self, rollbacks: Rollbacks) -> None:
+        self._rollbacks = rollbacks
 
     def restore(self, groups: Groups, *, step: int) -> None:
         self._weights = np.array(groups["raw"]["kernel"])

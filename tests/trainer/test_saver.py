@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.trainer.committer import Committer
+from services.trainer.divergence import DivergenceWatch
 from services.trainer.journal import Events
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.retention import Pruner
@@ -41,6 +42,7 @@ class Saving:
                 folder=folder,
                 store=self.store,
                 spec=spec,
+                final=lambda: 1000,
                 leases=LeaseWatch(clock=lambda: 0.0, expiry=60),
                 on_remove=lambda step: None,
             ),
@@ -59,6 +61,7 @@ class Saving:
             committer=committer,
             committed=None,
             patience=0.05,
+            check=DivergenceWatch(rule=spec.on_divergence, classes=3).check,
             on_commit=self.committed.append,
             events=events,
             metrics=metrics,

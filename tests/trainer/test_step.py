@@ -10,7 +10,17 @@ from services.trainer.engine import Batch, Groups
 from services.trainer.step import StepEngine, build_engine
 from shared.data.statistics import ChannelStatistics
 from shared.errors import CorruptCheckpointError, SpecError
-from shared.spec import AugmentSpec, EmaSpec, ExponentialRate, ModelSpec, OneCycleRate, OptimizerSpec, RunSpec
+from shared.records import Rollback, Rollbacks
+from shared.spec import (
+    AugmentSpec,
+    ConstantRate,
+    EmaSpec,
+    ExponentialRate,
+    ModelSpec,
+    OneCycleRate,
+    OptimizerSpec,
+    RunSpec,
+)
 from tests.shared.ml import reference
 from tests.trainer import resume
 
@@ -205,3 +215,15 @@ def test_the_figures_that_decide_the_last_bits_are_told() -> None:
     assert numerics["onednn"] in {"0", "1"}
     assert int(numerics["intra_op_threads"]) >= 1
     assert {"tensorflow", "keras", "processor_features"} <= numerics.keys()
+
+
+def test_a_run_that_went_back_computes_what_one_at_the_lower_rate_does() -> None:
+    rate = 0.05
+    slowed = build(RunSpec(batch_size=4, learning_rate=ConstantRate(rate=rate)))
+    back = Rollback(run="r", step=0, diverged=1, factor=0.5, reason="", time=0.0)
+    slowed.slow(Rollbacks(rollbacks=(back,)))
+    lower = build(RunSpec(batch_size=4, learning_rate=ConstantRate(rate=rate / 2)))
+    for engine in (slowed, lower):
+        engine.train(batches(RunSpec(batch_size=4), 0, 2))
+    assert slowed.losses().learning_rate == rate / 2
+    assert_equal_bits(slowed.snapshot(), lower.snapshot())
