@@ -2,8 +2,8 @@
 
 A real trainer makes 20,000 fast steps of a tiny network, with a checkpoint every 250, which a real evaluator judges as
 they come. The resident memory of both is noted each half second; what counts is how it grows after the first quarter,
-when everything that is kept has been made: as a straight line through the rest, in MiB per 10,000 steps. `--plot` writes
-a picture.
+when everything that is kept has been made: as a straight line through the rest, in MiB per 10,000 steps. `--plot`
+writes a picture.
 """
 
 import argparse
