@@ -15,6 +15,7 @@ from services.gateway.rules import reason_to_end
 from services.gateway.slots import Slots
 from services.gateway.state import SETTLED, RunState, derive
 from services.gateway.transitions import Transition, allowed, is_done, refusal
+from services.gateway.turns import NO_TURNS, Turns
 from shared import atomic, recipes
 from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.differences import differences
@@ -40,6 +41,7 @@ class Situation:
         seconds: For how long trainers have worked on it.
         cost: Of that time, where there is a price.
         position: Its place in the queue, from 1 on, if it waits for a slot.
+        turns: Of its trainers and evaluators, if it alternates.
     """
 
     run: Run
@@ -50,6 +52,7 @@ class Situation:
     seconds: float = 0.0
     cost: float | None = None
     position: int | None = None
+    turns: Turns = NO_TURNS
 
     @property
     def precedence(self) -> tuple[int, float, str]:
@@ -366,6 +369,7 @@ class RunControl:
             restarts=counted.restarts,
             seconds=seconds,
             cost=self._cost(seconds),
+            turns=history.turns,
         )
         if state.state in SETTLED and not trainer.alive:
             # Nothing more happens to it without a new file or a new event: thousands of these cost nothing.

@@ -29,7 +29,7 @@ def outcome(status: TrainerStatus | None, exit_code: int | None, desired: Desire
     wanted = None if desired is None else desired.state
     if wanted == "stopped" and desired is not None and desired.kill:
         return "killed"
-    if status is None or status.phase not in {"completed", "stopped", "released"} or exit_code:
+    if status is None or status.phase not in {"completed", "stopped", "released", "yielded"} or exit_code:
         return DIED
     if status.phase == "released" and wanted == "running" and not releasing:
         return DIED  # nobody asked it to; so a trainer that always lets go at once is not started for ever

@@ -7,10 +7,11 @@ progress, that it gave up) is an event there, so the next gateway knows it too.
 | --- | --- | --- |
 | created | recipe | when the run was asked for |
 | desired | state, generation | when something else was wanted of it; the message says why |
-| assigned | slot, fence, checkpoint_step | after `assignment.json`, before the start |
+| assigned | slot, fence, checkpoint_step, task | after `assignment.json`, before the start |
 | spawned | slot, fence, pid | after the start |
 | adopted | slot, fence, pid | when a trainer of an earlier gateway was found at work |
 | ended | slot, fence, exit_code, phase, outcome, checkpoint_step, generation, hopeless, seconds | when one has ended |
+| ended | the same, and training, evaluating (seconds) | when an evaluator's turn is over |
 | gave_up | restarts | when it will not be started again |
 | pinned, unpinned | step | when a checkpoint was to be kept, or not any more |
 | tagged | priority, labels | when these were changed |
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from services.gateway.turns import NO_TURNS, Turns
 from shared.layout import RunFolder, Volume
 from shared.records import Event, LineWriter, read_lines
 
@@ -49,6 +51,7 @@ class History:
         death: How it died, while no other has been started since.
         gave_up: Why no other will be.
         state: The state that was last written down.
+        turns: Of trainer and evaluator, in a run that alternates.
     """
 
     created: bool = False
@@ -67,6 +70,7 @@ class History:
     death: str | None = None
     gave_up: str | None = None
     state: str | None = None
+    turns: Turns = NO_TURNS
 
     def under(self, generation: int) -> "History":
         """The history as it counts for what is desired now."""
@@ -78,7 +82,7 @@ class History:
 def fold(history: History, event: Event) -> History:
     """The history after one more event. An event that it does not know changes nothing."""
     step = _FOLDS.get(event.kind)
-    return history if step is None else step(history, event)
+    return history if step is None else replace(step(history, event), turns=history.turns.after(event))
 
 
 def _after_creation(history: History, _event: Event) -> History:

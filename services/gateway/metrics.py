@@ -2,11 +2,14 @@
 
 import shutil
 from collections import Counter as CountOf
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.gateway.state import SETTLED, STATES, State
+from services.gateway.turns import Turns
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -42,6 +45,41 @@ class RequestMetrics:
         self._seconds.labels(route=route).observe(seconds)
 
 
+class TurnMetrics:
+    """How trainer and evaluator of each run that alternates share their slot's time."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Gauge(
+            "tandem_alternation_seconds",
+            "Seconds of whole periods, by activity: training, evaluating, switching.",
+            ("run", "activity"),
+            registry=registry,
+        )
+        self._share = Gauge(
+            "tandem_alternation_share", "The same, as a share of all of them.", ("run", "activity"), registry=registry
+        )
+        self._period = Gauge(
+            "tandem_alternation_period_seconds",
+            "How long the last period took, from one evaluator's end to the next one's.",
+            ("run",),
+            registry=registry,
+        )
+        self._shown: frozenset[str] = frozenset()
+
+    def show(self, turns: Mapping[str, Turns]) -> None:
+        """Shows these runs, and no others any more."""
+        for run in self._shown - turns.keys():
+            for gauge in (self._seconds, self._share, self._period):
+                gauge.remove_by_labels({"run": run})
+        for run, each in turns.items():
+            self._period.labels(run=run).set(each.period or 0.0)
+            shares = each.shares()
+            for activity, seconds in each.seconds().items():
+                self._seconds.labels(run=run, activity=activity).set(seconds)
+                self._share.labels(run=run, activity=activity).set(shares[activity])
+        self._shown = frozenset(turns)
+
+
 class RunMetrics:
     """How many steps the reconcile loop failed in, and the state of each run.
 
@@ -59,9 +97,10 @@ class RunMetrics:
             "tandem_reconcile_failures", "Steps of the reconcile loop that raised an error.", registry=registry
         )
         self._shown: dict[str, State] = {}
+        self._turns = TurnMetrics(registry)
 
-    def show(self, states: dict[str, State]) -> None:
-        """Shows the states of all runs, given oldest first."""
+    def show(self, states: dict[str, State], turns: Mapping[str, Turns] = MappingProxyType({})) -> None:
+        """Shows the states of all runs, given oldest first, and the turns of those that alternate."""
         settled = [run for run, state in states.items() if state in SETTLED]
         hidden = set(settled[: -self._settled_shown])
         shown = {run: state for run, state in states.items() if run not in hidden}
@@ -71,6 +110,7 @@ class RunMetrics:
         for run, state in shown.items():
             self._state.labels(run=run, state=state).set(1)
         self._shown = shown
+        self._turns.show({run: each for run, each in turns.items() if run in shown})
         counts = CountOf(states.values())
         for state in STATES:
             self._runs.labels(state=state).set(counts[state])

@@ -7,13 +7,15 @@ Each step can be cut short by SIGKILL anywhere; the next gateway's first step go
 3. The launcher starts a trainer; the journal says so (`spawned`). Cut before the start, the slot is found assigned and
    empty, and the trainer is started then. Cut after it, the trainer is found at work and adopted.
 4. A trainer that has ended is settled once per fencing number (`ended`).
+
+Where a run alternates, an assignment may be one to evaluate: `alternation` says when, and the steps are the same.
 """
 
 import logging
 import threading
 from collections.abc import Callable
 
-from services.gateway import endings
+from services.gateway import alternation, endings
 from services.gateway.control import RunControl, Situation, worked
 from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
@@ -28,7 +30,7 @@ from shared.records import Assignment, write_record
 log = logging.getLogger(__name__)
 
 # The states in which the rules of a spec may end a run: those of one that is to train.
-RULED = frozenset({"queued", "starting", "running", "restarting"})
+RULED = frozenset({"queued", "starting", "running", "evaluating", "restarting"})
 GONE = Observation(alive=False)
 
 
@@ -134,10 +136,14 @@ class Reconciler:
         reported = run.status is not None and run.status.fence == fence
         if history.ended >= fence or not (history.spawned >= fence or reported):
             return
-        self._end(run, slot.name, fence, slot.seen)
+        self._end(run, slot.name, slot.assignment, slot.seen)
 
-    def _end(self, run: Run, slot: str, fence: int, seen: Observation, trouble: str | None = None) -> None:
+    def _end(self, run: Run, slot: str, ended: Assignment, seen: Observation, trouble: str | None = None) -> None:
         run = self._index.get(run.id)  # its last words may be newer than the last refresh
+        fence = ended.fence
+        if ended.task == "evaluate":
+            self._end_turn(run, slot, fence, seen, trouble)
+            return
         status = run.status if run.status is not None and run.status.fence == fence else None
         history = self._history(run)
         now = self._time()
@@ -163,6 +169,29 @@ class Reconciler:
             self._due[run.id] = self._clock() + delay
             log.warning("run %s: %s; the next trainer follows in %.0f s", run.id, history.death, delay)
 
+    def _end_turn(self, run: Run, slot: str, fence: int, seen: Observation, trouble: str | None) -> None:
+        """Writes down how an evaluator's turn in the slot has ended."""
+        asked = self._releasing or (run.desired is not None and run.desired.state != "running")
+        text, details = alternation.ending(run, seen, interrupted=asked)
+        history = self._history(run)
+        self._journal.write(
+            run.id,
+            "ended",
+            trouble or text,
+            slot=slot,
+            fence=fence,
+            exit_code=seen.exit_code,
+            phase=None,
+            checkpoint_step=run.checkpoint_step,
+            generation=run.generation,
+            seconds=worked(None, since=history.since, now=self._time()),
+            **details,
+        )
+        misses = self._history(run).turns.misses
+        if misses:
+            self._due[run.id] = self._clock() + min(self._longest_backoff, self._backoff * 2 ** (misses - 1))
+            log.warning("run %s: %s", run.id, trouble or text)
+
     def _gives_up(self, run: Run, history: History) -> bool:
         """Decides whether a run whose trainer died has failed, and writes that down."""
         reason = endings.why_give_up(history, run.spec, attempts=self._attempts)
@@ -180,7 +209,8 @@ class Reconciler:
         """Ends a trainer whose run is to be killed, and one that should have ended by itself and has not."""
         run = self._assigned_run(slot)
         state = None if run is None else self._control.situation(run).state.state
-        if run is None or not slot.seen.alive or state not in {"pausing", "stopping", "completed"}:
+        last_turn = state == "completed" and slot.assignment is not None and slot.assignment.task == "evaluate"
+        if run is None or not slot.seen.alive or last_turn or state not in {"pausing", "stopping", "completed"}:
             self._overdue.pop(slot.name, None)
             return
         if state == "stopping" and run.desired is not None and run.desired.kill:
@@ -199,6 +229,9 @@ class Reconciler:
             own = self._own(slot)
             if own is not None:
                 self._go_on(slot, own)
+            elif (run := self._last_turn(slot)) is not None:
+                if self._clock() >= self._due.get(run.id, 0.0):
+                    self._assign(slot, run)
             elif waiting and not slot.seen.retired:
                 self._assign(slot, waiting.pop(0).run)
         # What was just started must be seen by whoever asks for states before the next step.
@@ -210,13 +243,27 @@ class Reconciler:
         if run is None:
             return None
         situation = self._control.situation(run)
-        kept = situation.slot == slot.name and situation.state.state in {"starting", "restarting"}
+        kept = situation.slot == slot.name and situation.state.state in {"starting", "evaluating", "restarting"}
         return situation if kept else None
+
+    def _last_turn(self, slot: Slot) -> Run | None:
+        """The run that has ended in an empty slot with a checkpoint that is still to be judged there."""
+        run = self._assigned_run(slot)
+        if run is None or not run.spec.alternates or self._slots.of(run.id) != slot:
+            return None
+        if self._control.situation(run).state.state not in {"completed", "stopped"}:
+            return None
+        return run if alternation.last_turn_due(run, self._journal.history(run.id)) else None
 
     def _go_on(self, slot: Slot, own: Situation) -> None:
         run = own.run
-        if own.state.state == "starting":
+        turning = own.state.state == "evaluating"
+        unsettled = slot.assignment is not None and self._history(run).ended < slot.assignment.fence
+        if own.state.state == "starting" or (turning and unsettled):
             self._spawn(slot, run)
+        elif turning:
+            if self._clock() >= self._due.get(run.id, 0.0):
+                self._assign(slot, run)
         elif self._gives_up(run, self._history(run)):
             return  # an earlier gateway was killed before it could write that down
         elif self._clock() >= self._due.setdefault(run.id, self._clock() + self._backoff):
@@ -224,7 +271,8 @@ class Reconciler:
 
     def _assign(self, slot: Slot, run: Run) -> None:
         fence = 1 + greatest_fence(run, self._journal.history(run.id), self._slots.of(run.id))
-        assignment = Assignment(run=run.id, fence=fence, time=self._time())
+        task = alternation.task(run, self._journal.history(run.id))
+        assignment = Assignment(run=run.id, fence=fence, time=self._time(), task=task)
         write_record(self._volume.slot(slot.name).assignment, assignment)
         self._journal.write(
             run.id,
@@ -233,6 +281,7 @@ class Reconciler:
             slot=slot.name,
             fence=fence,
             checkpoint_step=run.checkpoint_step,
+            task=task,
         )
         self._spawn(Slot(name=slot.name, assignment=assignment, seen=slot.seen), run)
 
@@ -240,17 +289,18 @@ class Reconciler:
         if slot.assignment is None:
             return
         fence = slot.assignment.fence
+        who = "trainer" if slot.assignment.task == "train" else "evaluator"
         self._due.pop(run.id, None)
         try:
             pid = self._launcher.start(slot.name)
         except ConflictError:
             log.info("run %s: slot %s was taken a moment ago", run.id, slot.name)
         except UnavailableError as error:
-            log.warning("run %s: its trainer cannot be started yet: %s", run.id, error)  # its slot stays as it is
+            log.warning("run %s: its %s cannot be started yet: %s", run.id, who, error)  # its slot stays as it is
         except (OSError, TandemError) as error:
-            self._end(run, slot.name, fence, GONE, trouble=f"its trainer cannot be started: {error}")
+            self._end(run, slot.name, slot.assignment, GONE, trouble=f"its {who} cannot be started: {error}")
         else:
-            self._journal.write(run.id, "spawned", "its trainer was started", slot=slot.name, fence=fence, pid=pid)
+            self._journal.write(run.id, "spawned", f"its {who} was started", slot=slot.name, fence=fence, pid=pid)
 
     def _note_states(self) -> None:
         """Writes down every change of a state, and counts states."""
@@ -260,7 +310,10 @@ class Reconciler:
             before = self._journal.history(each.run.id).state
             if before != each.state.state:
                 self._journal.write(each.run.id, "state", each.state.reason, **{"from": before, "to": each.state.state})
-        self._metrics.show({each.run.id: each.state.state for each in situations})
+        self._metrics.show(
+            {each.run.id: each.state.state for each in situations},
+            {each.run.id: each.turns for each in situations if each.turns.count},
+        )
 
     def _assigned_run(self, slot: Slot) -> Run | None:
         if slot.assignment is None:

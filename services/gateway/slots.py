@@ -12,7 +12,7 @@ from shared.errors import VolumeError
 from shared.layout import RunFolder, Volume
 from shared.records import Assignment, SlotRecord, read_record_or_none
 
-FINAL_PHASES = frozenset({"completed", "stopped", "released", "failed"})
+FINAL_PHASES = frozenset({"completed", "stopped", "released", "yielded", "failed"})
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,14 @@ class Slots:
         slot = self.of(run.id)
         fence = max(history.fence, slot.assignment.fence if slot is not None and slot.assignment is not None else 0)
         in_slot = slot is not None and slot.seen.alive
+        evaluating = in_slot and slot is not None and slot.assignment is not None and slot.assignment.task == "evaluate"
         by_hand = not in_slot and run.status is not None and run.status.fence > fence
-        kept = in_slot or (slot is not None and history.ended < fence) or history.death is not None
+        kept = in_slot or (slot is not None and history.ended < fence) or history.death is not None or _turning(run)
         return Trainer(
             slot=slot.name if slot is not None and kept else None,
             fence=fence,
-            alive=in_slot or (by_hand and self._beats_on(run)),
+            alive=(in_slot and not evaluating) or (by_hand and self._beats_on(run)),
+            evaluating=evaluating,
             by_hand=by_hand,
             death=history.death,
             gave_up=history.gave_up,
@@ -120,6 +122,12 @@ class Slots:
             self._beats[run.id] = _Beat(fence=status.fence, beat=status.beat, since=now)
             return True
         return now - last.since <= self._silence
+
+
+def _turning(run: Run) -> bool:
+    """Whether the run's slot is between two turns."""
+    wanted = run.desired is not None and run.desired.state == "running"
+    return wanted and run.status is not None and run.status.phase == "yielded"
 
 
 def greatest_fence(run: Run, history: History, slot: Slot | None) -> int:

@@ -8,6 +8,7 @@
 | pausing, paused | is to stand still, and does not yet, or does |
 | stopping, stopped | is to end for good before its last step, and does not yet, or has |
 | completed | has made every step |
+| evaluating | its trainer has left the slot to an evaluator, which judges; training goes on afterwards |
 | restarting | its trainer ended without being asked; another one follows |
 | failed | will not be tried again; the reason says why |
 """
@@ -28,6 +29,7 @@ State = Literal[
     "stopping",
     "stopped",
     "completed",
+    "evaluating",
     "restarting",
     "failed",
 ]
@@ -44,6 +46,7 @@ class Trainer:
         fence: The fencing number of the run's newest assignment, 0 if it never had one. What a trainer with a smaller
             number has said is about an earlier start.
         alive: A trainer works on the run now.
+        evaluating: An evaluator has its turn in the run's slot now.
         by_hand: It was started by somebody else than the gateway, which therefore does not start it again.
         death: How the last trainer ended, if it ended without being asked and no other has been started since.
         gave_up: Why none will be started again, if that has been decided.
@@ -52,6 +55,7 @@ class Trainer:
     slot: str | None = None
     fence: int = 0
     alive: bool = False
+    evaluating: bool = False
     by_hand: bool = False
     death: str | None = None
     gave_up: str | None = None
@@ -89,11 +93,15 @@ def _to_train(desired: Desired | None, status: TrainerStatus | None, trainer: Tr
     """The state of a run that is to train."""
     if trainer.alive:
         return _working(status, trainer)
+    if trainer.evaluating:
+        return RunState("evaluating", f"an evaluator judges it, in slot {trainer.slot}; then training goes on")
     return _left_alone(status) if desired is None else _waiting(status, trainer)
 
 
 def _to_end(desired: Desired, status: TrainerStatus | None, trainer: Trainer) -> RunState:
     """The state of a run that is to end for good."""
+    if trainer.evaluating and status is not None and status.phase == "yielded":
+        return RunState("stopping", _asked(desired, "its evaluator ends"))
     if trainer.alive:
         ends = "is being ended" if desired.kill else "commits a last checkpoint"
         return RunState("stopping", _asked(desired, f"its trainer {ends}"))
@@ -102,6 +110,8 @@ def _to_end(desired: Desired, status: TrainerStatus | None, trainer: Trainer) ->
 
 def _to_pause(desired: Desired, status: TrainerStatus | None, trainer: Trainer) -> RunState:
     """The state of a run that is to stand still."""
+    if trainer.evaluating:
+        return RunState("pausing", _asked(desired, "its evaluator finishes its turn"))
     if not trainer.alive:
         return RunState("paused", _asked(desired, _where(status)))
     if status is not None and _is_current(status, trainer) and status.phase == "holding":
@@ -122,6 +132,8 @@ def _working(status: TrainerStatus | None, trainer: Trainer) -> RunState:
             return RunState("running", f"trains, {place}")
         case "holding":
             return RunState("running", f"is about to go on, {place}")
+        case "yielded":
+            return RunState("evaluating", f"its trainer leaves the slot to an evaluator, {place}")
         case phase:
             return RunState("restarting", f"its trainer is ending ({phase}); another one follows")
 
@@ -135,6 +147,10 @@ def _left_alone(status: TrainerStatus | None) -> RunState:
             return RunState("stopped", f"stopped by hand at step {status.step}")
         case "released":
             return RunState("paused", f"its trainer, started by hand, was stopped at step {status.step}")
+        case "yielded":
+            return RunState(
+                "paused", f"its trainer, started by hand, left its device to an evaluator at step {status.step}"
+            )
         case "failed":
             return RunState("failed", failure_text(status) or "its trainer, started by hand, failed")
         case _:
@@ -145,6 +161,8 @@ def _waiting(status: TrainerStatus | None, trainer: Trainer) -> RunState:
     """The state of a run that is to train, by the gateway's doing, and has no living trainer."""
     if trainer.death is not None:
         return RunState("restarting", trainer.death)
+    if trainer.slot is not None and status is not None and status.phase == "yielded":
+        return RunState("evaluating", f"slot {trainer.slot} changes hands between trainer and evaluator")
     if trainer.slot is not None:
         return RunState("starting", f"is about to be started in slot {trainer.slot}")
     if status is None:

@@ -24,21 +24,23 @@ Transition = Literal["pause", "resume", "extend", "stop", "kill", "restart", "fo
 TRANSITIONS: tuple[Transition, ...] = get_args(Transition)
 
 _FROM: Mapping[Transition, frozenset[State]] = {
-    "pause": frozenset({"queued", "starting", "running", "restarting", "pausing"}),
+    "pause": frozenset({"queued", "starting", "running", "evaluating", "restarting", "pausing"}),
     "resume": frozenset({"pausing", "paused"}),
-    "extend": frozenset({"queued", "starting", "running", "restarting", "pausing", "paused", "completed"}),
-    "stop": frozenset({"queued", "starting", "running", "restarting", "pausing", "paused"}),
-    "kill": frozenset({"queued", "starting", "running", "restarting", "pausing", "paused", "stopping"}),
+    "extend": frozenset(
+        {"queued", "starting", "running", "evaluating", "restarting", "pausing", "paused", "completed"}
+    ),
+    "stop": frozenset({"queued", "starting", "running", "evaluating", "restarting", "pausing", "paused"}),
+    "kill": frozenset({"queued", "starting", "running", "evaluating", "restarting", "pausing", "paused", "stopping"}),
     "restart": frozenset({"stopped", "failed"}),
     "delete": SETTLED,
 }
 # Where asking again is no mistake and changes nothing.
 _DONE: Mapping[Transition, frozenset[State]] = {
     "pause": frozenset({"paused"}),
-    "resume": frozenset({"queued", "starting", "running", "restarting"}),
+    "resume": frozenset({"queued", "starting", "running", "evaluating", "restarting"}),
     "stop": frozenset({"stopping", "stopped"}),
     "kill": frozenset({"stopped"}),
-    "restart": frozenset({"queued", "starting", "running", "restarting"}),
+    "restart": frozenset({"queued", "starting", "running", "evaluating", "restarting"}),
 }
 _PARTICIPLES: Mapping[Transition, str] = {
     "pause": "paused",

@@ -10,6 +10,7 @@ from services.gateway.errors import ErrorView
 from services.gateway.index import Run
 from services.gateway.state import State
 from services.gateway.transitions import Transition
+from services.gateway.turns import Turns
 from shared.records import CheckpointManifest, Device, Verdict
 from shared.spec import ema_kind
 
@@ -61,6 +62,16 @@ class ForkedFromView(BaseModel):
     step: int
 
 
+class SharingView(BaseModel):
+    """How trainer and evaluator of a run that alternates have taken turns, over whole periods."""
+
+    periods: int
+    period_seconds: float | None = Field(description="how long the last one took")
+    training: float = Field(description="share of the time in which steps were made")
+    evaluating: float = Field(description="share in which checkpoints were judged and exported")
+    switching: float = Field(description="share in which processes ended and started")
+
+
 class RunView(BaseModel):
     """One run as it stands."""
 
@@ -100,6 +111,7 @@ class RunView(BaseModel):
                 "forked_from": None,
                 "wall_seconds": 61.5,
                 "cost": None,
+                "sharing": None,
             }
         }
     )
@@ -131,6 +143,7 @@ class RunView(BaseModel):
     forked_from: ForkedFromView | None = Field(description="the checkpoint it began with")
     wall_seconds: float = Field(description="for how long trainers have worked on it")
     cost: float | None = Field(description="of that time, where the gateway knows a price")
+    sharing: SharingView | None = Field(description="of a run that alternates between training and evaluating")
 
 
 class ProblemView(ErrorView):
@@ -240,7 +253,14 @@ def run_view(situation: Situation) -> RunView:
         forked_from=None if parent is None else ForkedFromView(run=parent.run, step=parent.step),
         wall_seconds=round(situation.seconds, 3),
         cost=situation.cost,
+        sharing=sharing_view(situation.turns) if run.spec.alternates else None,
     )
+
+
+def sharing_view(turns: Turns) -> SharingView:
+    """What is shown of the turns of a run."""
+    shares = {activity: round(share, 4) for activity, share in turns.shares().items()}
+    return SharingView(periods=turns.count, period_seconds=turns.period, **shares)
 
 
 def best_view(run: Run) -> BestView | None:

@@ -1,6 +1,7 @@
 from typing import Any
 
 from services.gateway.journal import History, Journal, fold
+from services.gateway.turns import Turns
 from shared.layout import Volume
 from shared.records import Event
 
@@ -63,4 +64,6 @@ def test_a_line_torn_by_a_killed_gateway_costs_only_itself(tmp_path: Any) -> Non
     with volume.run("a").gateway_events.open("ab") as file:
         file.write(b'{"time": 1, "serv')
     Journal(volume=volume, clock=lambda: 0.0).write("a", "spawned", "", fence=1, pid=1)
-    assert Journal(volume=volume, clock=lambda: 0.0).history("a") == History(fence=1, spawned=1, since=0.0)
+    assert Journal(volume=volume, clock=lambda: 0.0).history("a") == History(
+        fence=1, spawned=1, since=0.0, turns=Turns(began=0.0)
+    )

@@ -9,7 +9,7 @@ from shared.records import Desired, TrainerStatus
 from shared.spec import RunSpec
 
 SPEC = RunSpec(steps=100)
-PHASES = ("starting", "running", "holding", "stopping", "completed", "stopped", "released", "failed")
+PHASES = ("starting", "running", "holding", "stopping", "completed", "stopped", "released", "yielded", "failed")
 
 
 def wants(state: Any, **values: Any) -> Desired:
@@ -25,6 +25,7 @@ GONE = Trainer(fence=1)
 ALIVE = Trainer(slot="slot-0", fence=1, alive=True)
 KEPT = Trainer(slot="slot-0", fence=1)
 DIED = Trainer(slot="slot-0", fence=1, death="its trainer was killed by signal 9")
+JUDGED = Trainer(slot="slot-0", fence=2, evaluating=True)
 GAVE_UP = Trainer(fence=1, gave_up="3 trainers in a row made no new checkpoint")
 BY_HAND = Trainer(fence=0, alive=True, by_hand=True)
 
@@ -41,6 +42,12 @@ TABLE = [
     ("running", "stopping", ALIVE, "restarting"),
     ("running", "released", ALIVE, "restarting"),
     ("running", "failed", ALIVE, "restarting"),
+    ("running", "yielded", ALIVE, "evaluating"),
+    ("running", "yielded", JUDGED, "evaluating"),
+    ("running", "yielded", KEPT, "evaluating"),
+    ("running", "yielded", GONE, "queued"),
+    ("running", "yielded", DIED, "restarting"),
+    ("running", "completed", JUDGED, "completed"),
     ("running", "running", DIED, "restarting"),
     ("running", "failed", DIED, "restarting"),
     ("running", "failed", GAVE_UP, "failed"),
@@ -53,6 +60,8 @@ TABLE = [
     ("paused", "stopping", ALIVE, "pausing"),
     ("paused", "holding", ALIVE, "paused"),
     ("paused", "released", GONE, "paused"),
+    ("paused", "yielded", JUDGED, "pausing"),
+    ("paused", "yielded", GONE, "paused"),
     ("paused", "running", DIED, "paused"),
     ("paused", "failed", GAVE_UP, "failed"),
     ("paused", "completed", GONE, "completed"),
@@ -63,6 +72,9 @@ TABLE = [
     ("stopped", "holding", ALIVE, "stopping"),
     ("stopped", "stopped", ALIVE, "stopping"),
     ("stopped", "stopped", GONE, "stopped"),
+    ("stopped", "stopped", JUDGED, "stopped"),
+    ("stopped", "yielded", JUDGED, "stopping"),
+    ("stopped", "yielded", GONE, "stopped"),
     ("stopped", "running", DIED, "stopped"),
     ("stopped", "failed", GAVE_UP, "stopped"),
     ("stopped", "completed", GONE, "completed"),
@@ -73,6 +85,7 @@ TABLE = [
     (None, "running", Trainer(by_hand=True), "failed"),
     (None, "released", Trainer(by_hand=True), "paused"),
     (None, "stopped", Trainer(by_hand=True), "stopped"),
+    (None, "yielded", Trainer(by_hand=True), "paused"),
     (None, "failed", Trainer(by_hand=True), "failed"),
     (None, "completed", Trainer(by_hand=True), "completed"),
 ]
@@ -120,6 +133,7 @@ trainers = st.builds(
     slot=st.none() | st.just("slot-0"),
     fence=st.integers(0, 3),
     alive=st.booleans(),
+    evaluating=st.booleans(),
     by_hand=st.booleans(),
     death=st.none() | st.just("died"),
     gave_up=st.none() | st.just("gave up"),
@@ -138,7 +152,7 @@ def test_any_combination_has_a_state_and_a_reason_and_they_fit(
         return
     if trainer.alive:
         assert found.state not in {"queued", "stopped", "failed"}
-    else:
+    elif not trainer.evaluating:
         assert found.state not in {"running", "pausing", "stopping"}
     if desired is None:
         assert found.state != "queued", "the gateway never starts what was started by hand"
@@ -147,7 +161,7 @@ def test_any_combination_has_a_state_and_a_reason_and_they_fit(
     elif desired.state == "paused":
         assert found.state in {"pausing", "paused", "failed"}
     else:
-        assert found.state in {"queued", "starting", "running", "restarting", "failed"}
+        assert found.state in {"queued", "starting", "running", "evaluating", "restarting", "failed"}
 
 
 @given(desires, words, trainers)

@@ -36,6 +36,16 @@ def running(bench: Any) -> str:
     return run
 
 
+def evaluating(bench: Any) -> str:
+    run = str(bench.start(sharing={"kind": "alternate", "every_steps": 10}))
+    bench.step()
+    bench.checkpoint(run, 10)
+    bench.report(run, "yielded")
+    bench.launcher.die("slot-0", 0)
+    bench.step()
+    return run
+
+
 def restarting(bench: Any) -> str:
     run = running(bench)
     bench.launcher.die("slot-0", 1)
@@ -88,12 +98,15 @@ def failed(bench: Any) -> str:
 
 WAYS: dict[str, Callable[[Any], str]] = {
     each.__name__: each
-    for each in (*(queued, starting, running, restarting, pausing, paused, stopping, stopped, completed, failed),)
+    for each in (
+        *(queued, starting, running, evaluating, restarting, pausing, paused, stopping, stopped, completed, failed),
+    )
 }
 ALLOWED = {
     "queued": "pause extend stop kill",
     "starting": "pause extend stop kill",
     "running": "pause extend stop kill fork",
+    "evaluating": "pause extend stop kill fork",
     "restarting": "pause extend stop kill fork",
     "pausing": "pause resume extend stop kill fork",
     "paused": "resume extend stop kill fork",
@@ -104,8 +117,8 @@ ALLOWED = {
 }
 HARMLESS = {  # asking for what is so already
     *(("pause", "paused"), ("stop", "stopping"), ("stop", "stopped"), ("kill", "stopped")),
-    *(("resume", each) for each in ("queued", "starting", "running", "restarting")),
-    *(("restart", each) for each in ("queued", "starting", "running", "restarting")),
+    *(("resume", each) for each in ("queued", "starting", "running", "evaluating", "restarting")),
+    *(("restart", each) for each in ("queued", "starting", "running", "evaluating", "restarting")),
 }
 
 
