@@ -7,7 +7,7 @@ import typer
 import typer.main
 from typer.exceptions import TyperException
 
-from services.cli.commands import data, models, plot, runs, up
+from services.cli.commands import data, follow, models, plot, runs, up, wait
 from services.cli.exits import exit_code
 from services.cli.session import Session
 from shared import observe
@@ -21,6 +21,9 @@ app.command("up")(up.up)
 app.command("predict")(models.predict)
 app.command("models")(models.models)
 app.command("recipes")(runs.recipes)
+app.command("logs")(follow.logs)
+app.command("events")(follow.events)
+app.command("wait")(wait.wait)
 app.command("slots")(runs.slots)
 
 

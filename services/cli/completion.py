@@ -14,7 +14,7 @@ def complete_run(context: typer.Context, incomplete: str) -> list[tuple[str, str
         return []
     try:
         with session.client() as client:
-            runs = sorted(client.runs(), key=lambda run: run.id, reverse=True)
+            runs = list(reversed(client.runs(limit=100)))
     except TandemError:
         return []
     offered = {"last": "the newest run"} | {run.name: "the newest of this name" for run in runs}

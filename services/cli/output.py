@@ -1,10 +1,11 @@
 """Figures, runs and verdicts as people read them. Pure: values in, text or tables out."""
 
+import time
 from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from services.cli.client.views import Checkpoint, Classification, Evaluation, Model, Prediction, Run
+from services.cli.client.views import Checkpoint, Classification, Evaluation, LogLine, Model, Prediction, Run, RunEvent
 
 UNKNOWN = "-"
 
@@ -128,6 +129,18 @@ def progress_text(run: Run) -> str:
     )
 
 
+def log_line(line: LogLine) -> str:
+    """`11-24 10:15:03 trainer    info     step 100 is committed`, a traceback behind it."""
+    text = f"{_clock(line.time)} {line.service:<10} {line.level:<8} {line.message}"
+    return f"{text}\n{line.traceback.rstrip()}" if line.traceback else text
+
+
+def event_line(event: RunEvent) -> str:
+    """`11-24 10:15:03 gateway    state        running: trains, in slot slot-0`."""
+    at = "" if event.step is None else f" (step {event.step:,})"
+    return f"{_clock(event.time)} {event.service:<10} {event.kind:<12} {event.message}{at}"
+
+
 def models_table(models: Iterable[Model]) -> Table:
     """A line per model."""
     table = _table("model", "weights", "step", "precision at 1", "run")
@@ -140,6 +153,11 @@ def models_table(models: Iterable[Model]) -> Table:
 def rate(value: float | None) -> str:
     """A learning rate."""
     return UNKNOWN if value is None else f"{value:g}"
+
+
+def _clock(moment: float) -> str:
+    """A moment in local time; with its day, since logs go over midnight."""
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def _table(*columns: str) -> Table:

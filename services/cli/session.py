@@ -1,5 +1,6 @@
 """What every command is given: how to reach the gateway, and where to print."""
 
+import contextlib
 import json
 import re
 from collections.abc import Callable
@@ -58,10 +59,12 @@ def find_run(client: Client, name: str) -> Run:
     """
     if RUN_ID.fullmatch(name):
         return client.run(name)
-    named = [run for run in client.runs() if name in ("last", run.name, run.id)]
-    if not named:
-        raise NotFoundError(f"there is no run {name!r}", hint="`tandem runs list` shows those that there are")
-    return max(named, key=lambda run: run.id)
+    named = client.runs(limit=1) if name == "last" else client.runs(name=name, limit=1)
+    if named:
+        return named[-1]
+    with contextlib.suppress(NotFoundError):
+        return client.run(name)  # a run that was started by hand may bear any id
+    raise NotFoundError(f"there is no run {name!r}", hint="`tandem runs list` shows those that there are")
 
 
 def step_of(client: Client, run: Run, text: str) -> int:

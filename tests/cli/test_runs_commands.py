@@ -102,7 +102,7 @@ def test_list_follows_pages_and_hides_them() -> None:
     assert terminal("runs", "list", "--state", "running", "--json") == 0
     assert [run["id"] for run in json.loads(terminal.output.getvalue())] == [RUN, OTHER]
     queries = [dict(request.url.params) for request in terminal.gateway.requests]
-    assert queries == [{"state": "running"}, {"state": "running", "cursor": "abc"}]
+    assert queries == [{"state": "running", "limit": "1000"}, {"state": "running", "limit": "1000", "cursor": "abc"}]
 
 
 def test_fork_names_the_checkpoint_and_what_is_different() -> None:

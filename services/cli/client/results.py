@@ -1,7 +1,9 @@
 """What came of a run, and the models that answer: curves, verdicts, checkpoints, events, log lines, classifications."""
 
+from collections.abc import Sequence
+
 from services.cli.client.transport import Transport, listed, quoted, view
-from services.cli.client.views import Checkpoint, Classification, Evaluation, LogLine, Model, RunEvent, Series
+from services.cli.client.views import Checkpoint, Classification, Evaluation, Events, Logs, Model, Series
 from shared.records import Verdict
 
 
@@ -45,25 +47,37 @@ class ResultCalls:
         """Leaves a checkpoint to the run's retention again."""
         self._transport.send("POST", f"/v1/runs/{quoted(run)}/checkpoints/{step}:unpin")
 
-    def events(self, run: str) -> list[RunEvent]:
-        """What happened to a run, the oldest first."""
-        answer = self._transport.send("GET", f"/v1/runs/{quoted(run)}/events")
-        return [view(RunEvent, item) for item in listed(answer, "events")]
+    def events(self, run: str, *, after: str | None = None, limit: int | None = None) -> Events:
+        """What happened to a run, the oldest first.
+
+        Args:
+            run: The run's id.
+            after: A cursor: only what came after it. Without one the newest.
+            limit: At most so many.
+        """
+        query = {"after": after, "limit": limit}
+        return view(Events, self._transport.send("GET", f"/v1/runs/{quoted(run)}/events", params=query))
 
     def logs(
-        self, run: str, *, level: str | None = None, service: str | None = None, tail: int | None = None
-    ) -> list[LogLine]:
+        self,
+        run: str,
+        *,
+        level: str | None = None,
+        services: Sequence[str] = (),
+        after: str | None = None,
+        tail: int | None = None,
+    ) -> Logs:
         """What was printed about a run, the oldest first.
 
         Args:
             run: The run's id.
             level: Only lines at least as grave: debug, info, warning, error.
-            service: Only lines of trainer, evaluator or gateway.
-            tail: Only the newest so many.
+            services: Only lines of some of trainer, evaluator, gateway.
+            after: A cursor: only what came after it. Without one the newest.
+            tail: At most so many.
         """
-        query = {"level": level, "service": service, "tail": tail}
-        answer = self._transport.send("GET", f"/v1/runs/{quoted(run)}/logs", params=query)
-        return [view(LogLine, item) for item in listed(answer, "logs")]
+        query = {"level": level, "service": list(services) or None, "after": after, "tail": tail}
+        return view(Logs, self._transport.send("GET", f"/v1/runs/{quoted(run)}/logs", params=query))
 
     def models(self) -> list[Model]:
         """What can be asked for a classification, the newest run first, before them all `best`."""

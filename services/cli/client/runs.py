@@ -1,10 +1,12 @@
 """Runs: start, list, show, and everything that may be asked of one or of many."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from services.cli.client.transport import Transport, listed, new_key, quoted, view
 from services.cli.client.views import BulkResult, Run, Slot
+
+PAGE = 1_000  # as many as the gateway gives at once
 
 Transition = Literal["pause", "resume", "stop", "kill", "restart", "delete"]
 
@@ -71,20 +73,24 @@ class RunCalls:
         name: str | None = None,
         limit: int | None = None,
     ) -> list[Run]:
-        """Runs, in the gateway's order; without arguments all of them, however many pages that takes.
+        """Runs, the oldest first; without arguments all of them, however many pages that takes.
 
         Args:
             states: Only those in one of these.
             label: Only those with this label, `key=value`.
             name: Only those of this name.
-            limit: At most so many.
+            limit: At most so many, the newest.
         """
+        query: dict[str, Any] = {"state": ",".join(states) or None, "label": label, "name": name}
+        query["limit"] = PAGE if limit is None else min(limit, PAGE)
         found: list[Run] = []
-        for run in self._pages({"state": ",".join(states) or None, "label": label, "name": name, "limit": limit}):
-            found.append(run)
-            if len(found) == limit:
-                break
-        return found
+        cursor: str | None = None
+        while True:
+            answer = self._transport.send("GET", "/v1/runs", params={**query, "cursor": cursor})
+            found = [view(Run, item) for item in listed(answer, "runs")] + found  # each page holds older ones
+            cursor = answer.get("next")
+            if cursor is None or (limit is not None and len(found) >= limit):
+                return found if limit is None else found[-limit:]
 
     def run(self, run: str) -> Run:
         """One run by its id. Raises NotFoundError where there is none."""
@@ -155,13 +161,3 @@ class RunCalls:
     def _run(self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str | None = None) -> Run:
         headers = {} if key is None else {"idempotency-key": key}
         return view(Run, self._transport.send(method, path, json=body, headers=headers))
-
-    def _pages(self, chosen: dict[str, Any]) -> Iterator[Run]:
-        cursor: str | None = None
-        while True:
-            answer = self._transport.send("GET", "/v1/runs", params={**chosen, "cursor": cursor})
-            for item in listed(answer, "runs"):
-                yield view(Run, item)
-            cursor = answer.get("next")
-            if cursor is None:
-                return

@@ -7,7 +7,7 @@ gateway that has no more to say answers 204.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,20 +42,20 @@ class StreamCalls:
         *,
         kinds: Sequence[str] = (),
         level: str | None = None,
-        service: str | None = None,
+        services: Sequence[str] = (),
         after: str | None = None,
         patience: float = PATIENCE_SECONDS,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
-    ) -> Iterator[StreamEvent]:
+    ) -> Generator[StreamEvent, None, None]:
         """What happens, as it happens; goes on by itself when the connection or the gateway was away.
 
         Args:
             run: Of this run; without it the states and evaluations of all.
-            kinds: Some of `state`, `series`, `evaluation`, `event`, `log`; all without any.
+            kinds: Some of `state`, `series`, `evaluation`, `event`, `log`; without any all but `log`.
             level: Of log lines: only those at least as grave.
-            service: Of log lines: only those of this service.
-            after: The id of the last event that is known already.
+            services: Of log lines: only those of these services.
+            after: The id of the last event that is known already, or the cursor of a page of events or lines.
             patience: Seconds without any gateway until it is given up; one that never answered is at once.
             sleep: Waits between attempts.
             clock: Monotonic seconds.
@@ -65,8 +65,7 @@ class StreamCalls:
             TandemError: The gateway refuses, such as NotFoundError.
         """
         path = "/v1/stream" if run is None else f"/v1/runs/{quoted(run)}/stream"
-        query = {"kinds": ",".join(kinds) or None, "level": level, "service": service}
-        query = {name: value for name, value in query.items() if value is not None}
+        query = {"kinds": ",".join(kinds) or None, "level": level, "service": list(services) or None, "after": after}
         retry, connected, away = RETRY_SECONDS, False, None
         while True:
             headers = {"accept": "text/event-stream"} | ({} if after is None else {"last-event-id": after})

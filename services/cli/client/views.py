@@ -156,15 +156,31 @@ class RunEvent(View):
     details: dict[str, Any] = {}
 
 
-class LogLine(View):
-    """Something that was printed. Whatever else the line says is kept as `model_extra`."""
+class Events(View):
+    """Events in the order of time; `cursor` asks for those behind them, `more` says whether any were left out."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    events: tuple[RunEvent, ...]
+    cursor: str | None = None
+    more: bool = False
+
+
+class LogLine(View):
+    """Something that was printed; `details` is whatever else the line said."""
 
     time: float
     level: str
     service: str
     message: str
+    traceback: str | None = None
+    details: dict[str, Any] = {}
+
+
+class Logs(View):
+    """Lines in the order of time; `cursor` asks for those behind them, `more` says whether any were left out."""
+
+    lines: tuple[LogLine, ...]
+    cursor: str | None = None
+    more: bool = False
 
 
 class Slot(View):
