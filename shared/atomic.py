@@ -227,10 +227,15 @@ class LineAppender:
     """Appends lines to one file, a line a write, and mends what a killed predecessor tore.
 
     Not thread-safe; each file has one writer.
+
+    Args:
+        path: The file.
+        limit: Bytes after which it is moved to `<name>.1`, in the place of the one before, and begun anew. None: never.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, limit: int | None = None) -> None:
         self._path = path
+        self._limit = limit
         self._descriptor: int | None = None
 
     def append(self, line: bytes) -> None:
@@ -243,6 +248,9 @@ class LineAppender:
             self._descriptor = self._open()
         try:
             _write_all(self._descriptor, line + b"\n")
+            if self._limit is not None and os.fstat(self._descriptor).st_size >= self._limit:
+                self.close()
+                os.rename(self._path, self._path.with_name(f"{self._path.name}.1"))
         except OSError:
             self.close()
             raise

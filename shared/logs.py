@@ -11,15 +11,20 @@ from pathlib import Path
 
 from shared.atomic import LineAppender
 
+FILE_BYTES = 8 * 2**20
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonLinesHandler(logging.Handler):
-    """Appends each record to a JSON-lines file. A file that cannot be written to never stops the service."""
+    """Appends each record to a JSON-lines file, which is kept twice at most at FILE_BYTES: `<name>` and `<name>.1`.
+
+    A file that cannot be written to never stops the service.
+    """
 
     def __init__(self, path: Path, *, service: str) -> None:
         super().__init__()
-        self._lines = LineAppender(path)
+        self._lines = LineAppender(path, limit=FILE_BYTES)
         self._service = service
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -31,3 +31,18 @@ def test_a_file_that_cannot_be_written_to_does_not_stop_the_service(tmp_path, ca
         logging.getLogger().removeHandler(handler)
         handler.close()
     assert "NotADirectoryError" in capsys.readouterr().err
+
+
+def test_a_log_does_not_grow_without_bound_and_its_newest_lines_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "FILE_BYTES", 1000)
+    path = tmp_path / "log.jsonl"
+    handler = logs.JsonLinesHandler(path, service="gateway")
+    for number in range(200):
+        handler.emit(logging.makeLogRecord({"msg": f"line {number}", "levelname": "INFO"}))
+    handler.close()
+    older = tmp_path / "log.jsonl.1"
+    assert set(tmp_path.iterdir()) <= {path, older}
+    text = "".join(file.read_text() for file in (older, path) if file.exists())
+    kept = [json.loads(line)["message"] for line in text.splitlines()]
+    assert kept == [f"line {number}" for number in range(200 - len(kept), 200)]
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 2200

@@ -18,6 +18,7 @@ STATES = (
     "paused",
     "stopping",
     "stopped",
+    "evaluating",
     "restarting",
     "completed",
     "failed",

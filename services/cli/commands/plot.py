@@ -1,19 +1,21 @@
-"""`tandem plot`: what a recipe's settings mean, drawn before anything is trained. Needs no gateway."""
+"""`tandem plot`: what a recipe's settings mean, which needs no gateway, and what came of a run's weights."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from services.cli.commands.options import Json, settings_of
+from services.cli.averages import Curve, precision_curves, steadiness, steadiness_table
+from services.cli.commands.options import Json, RunName, settings_of
 from services.cli.curve import Point, svg_curve, text_curve
-from services.cli.session import Session
+from services.cli.lines import svg_lines
+from services.cli.session import Session, find_run
 from shared import recipes
-from shared.errors import InputError
+from shared.errors import InputError, NotFoundError
 from shared.schedules import course
 from shared.spec import ExponentialRate, RunSpec, load_recipe, overlay, parse_spec
 
-app = typer.Typer(help="Draw what a recipe's settings mean.", no_args_is_help=True)
+app = typer.Typer(help="Draw what a recipe's settings mean, or what came of a run.", no_args_is_help=True)
 
 # How many training pictures the published data sets have; other kinds have as many as their files hold.
 _PUBLISHED = {"cifar10": 50_000, "cifar100": 50_000}
@@ -51,6 +53,43 @@ def plot_rate(
         session.show(_title(spec))
         for line in text_curve(curve):
             session.show(line)
+
+
+@app.command("precision")
+def plot_precision(
+    context: typer.Context,
+    *,
+    run: RunName,
+    last: Annotated[int, typer.Option(min=1, help="Over how many of the last checkpoints mean and spread go.")] = 10,
+    output: Annotated[Path | None, typer.Option(help="Write the curves to this file: .svg or .csv.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the raw weights of a run with their averages: precision at 1 of every checkpoint that was judged."""
+    session: Session = context.obj
+    with session.client() as client:
+        found = find_run(client, run)
+        curves = precision_curves(client.evaluations(found.id))
+    if not curves:
+        raise NotFoundError(f"nothing of run {found.id} has been judged yet", where="run")
+    if output is not None:
+        _write(output, _precision_content(output, found.id, curves))
+        session.tell(f"wrote {output}")
+    summary = steadiness(curves, last=last)
+    if as_json:
+        session.show_json({"run": found.id, "curves": curves, "last": [each.as_json() for each in summary]})
+    elif output is None:
+        session.console.print(steadiness_table(summary), highlight=False)
+
+
+def _precision_content(output: Path, run: str, curves: dict[str, Curve]) -> str:
+    match output.suffix:
+        case ".svg":
+            return svg_lines(curves, title=f"precision at 1 of {run}")
+        case ".csv":
+            rows = [f"{step},{kind},{value!r}\n" for kind, curve in curves.items() for step, value in curve]
+            return "step,weights,precision_at_1\n" + "".join(rows)
+        case _:
+            raise InputError("is neither .svg nor .csv", where=f"--output {output}")
 
 
 def _spec(recipe: str | None, settings: list[str], steps: int | None) -> RunSpec:
