@@ -347,22 +347,27 @@ def read_record_or_none(path: Path, kind: type[R]) -> R | None:
 def parse_record(data: bytes, kind: type[R], *, source: Path) -> R:
     """The record in `data`, which was read from `source`. Raises like `read_record`."""
     try:
+        return kind.model_validate_json(data)  # which refuses other schema versions too
+    except ValidationError as error:
+        raise _named(error, data, source) from error
+
+
+def _named(error: ValidationError, data: bytes, source: Path) -> CorruptRecordError | UnknownSchemaError:
+    """What is wrong with a record, by name."""
+    try:
         values = json.loads(data)
-    except ValueError as error:
-        raise CorruptRecordError("not JSON", where=str(source)) from error
+    except ValueError:
+        return CorruptRecordError("not JSON", where=str(source))
     version = values.get("schema_version", SCHEMA_VERSION) if isinstance(values, dict) else SCHEMA_VERSION
     if version != SCHEMA_VERSION:
-        raise UnknownSchemaError(
+        return UnknownSchemaError(
             f"has schema version {version!r}; this release knows {SCHEMA_VERSION}",
             where=str(source),
             hint="Use the release of tandem that wrote it, or a newer one",
         )
-    try:
-        return kind.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise CorruptRecordError(f"{field or 'the record'}: {first['msg']}", where=str(source)) from error
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return CorruptRecordError(f"{field or 'the record'}: {first['msg']}", where=str(source))
 
 
 def write_record(path: Path, record: BaseModel) -> None:

@@ -19,7 +19,7 @@ from services.gateway.turns import NO_TURNS, Turns
 from shared import atomic, recipes
 from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.differences import differences
-from shared.errors import ConflictError, NotFoundError, SpecError, TandemError, VolumeError
+from shared.errors import ConflictError, NotFoundError, SpecError, TandemError, UnavailableError, VolumeError
 from shared.layout import Volume
 from shared.records import Desired, Pins, Tags, TrainerStatus, write_record
 from shared.spec import DatasetSpec, RunSpec, overlay, parse_spec
@@ -174,6 +174,24 @@ class RunControl:
         if not places:
             return found
         return [replace(each, position=places[each.run.id]) if each.run.id in places else each for each in found]
+
+    @property
+    def unread(self) -> int:
+        """How many runs this gateway has not read yet since it began; they are missing from lists."""
+        return self._index.unread
+
+    def require_all(self) -> None:
+        """Makes sure that every run is known.
+
+        Raises:
+            UnavailableError: Some have not been read yet.
+        """
+        if self.unread:
+            raise UnavailableError(
+                f"this gateway has just begun, and has still to read {self.unread} older runs",
+                where="runs",
+                hint="Try again in some seconds",
+            )
 
     def queue(self) -> list[Situation]:
         """The runs that wait for a slot, in the order in which they get one."""
@@ -435,6 +453,8 @@ class RunControl:
 
     def _make(self, plan: Callable[[], Plan], key: Key | None) -> Situation:
         with self._lock:
+            if key is not None:
+                self.require_all()
             before = made_before(self._index.runs(), key)
             if before is not None:
                 return self.show(before.id)

@@ -3,6 +3,8 @@
 from services.gateway.control import Situation
 from services.gateway.views import run_view
 
+KEPT = 5_000
+
 
 class EncodedViews:
     """Remembers the JSON of each run's view, beside what it was made from."""
@@ -16,5 +18,7 @@ class EncodedViews:
         if known is not None and known[0].run is situation.run and known[0] == situation:
             return known[1]
         data = run_view(situation).model_dump_json().encode()
+        while len(self._known) >= KEPT:
+            del self._known[next(iter(self._known))]
         self._known[situation.run.id] = (situation, data)
         return data

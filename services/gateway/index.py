@@ -1,16 +1,20 @@
 """What the volume says about every run, held in memory so that thousands of runs are listed in milliseconds.
 
-Nothing here is truth: files are read again when their time, size or inode has changed, and the whole can be rebuilt at
-any moment. Runs at work are looked at in each `refresh`; of the others a slice at a time, so an evaluation of a
-finished run is seen a little later. `get` always looks.
+Nothing here is truth: files are read again when their time, size or inode has changed. Each gateway reads everything
+anew, the newest runs first, and for at most some time in each `refresh`, so it steers and answers long before it has
+read thousands of old runs. Runs at work are looked at in each `refresh`; of the others a slice at a time, so an
+evaluation of a finished run is seen a little later. `get` always looks. What many runs have in common is held once.
 """
 
+import contextlib
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from shared.checkpoints import read_spec
 from shared.errors import NotFoundError, TandemError
@@ -25,12 +29,13 @@ from shared.records import (
     read_record,
     read_record_or_none,
 )
-from shared.spec import RunSpec
+from shared.spec import Part, RunSpec
 from shared.steps import total_steps
 
 SLICE = 50
 TAIL_BYTES = 4096
 NO_TAGS = Tags()
+FIGURES = set(Verdict.model_fields)
 
 Stamp = tuple[int, int, int] | None
 
@@ -87,14 +92,20 @@ class Index:
 
     Args:
         volume: What to look at.
+        clock: Monotonic seconds.
+        seconds: For how long each `refresh` may read runs that it has not read yet.
     """
 
-    def __init__(self, *, volume: Volume) -> None:
+    def __init__(self, *, volume: Volume, clock: Callable[[], float] = time.monotonic, seconds: float = 1.0) -> None:
         self._volume = volume
+        self._clock = clock
+        self._seconds = seconds
+        self._common: dict[Any, Any] = {}
         self._lock = threading.RLock()
         self._entries: dict[str, _Entry] = {}
         self._next = 0
         self._loaded = False
+        self._unread = 0
 
     def refresh(self, at_work: Callable[[Run], bool]) -> None:
         """Looks for new and removed runs, at every run at work, and at a slice of the others.
@@ -107,16 +118,21 @@ class Index:
             for gone in self._entries.keys() - found.keys():
                 del self._entries[gone]
             resting = []
-            for run_id, folder in found.items():
-                entry = self._entries.get(run_id)
-                if entry is None or entry.run is None or at_work(entry.run):
-                    self._look(folder)
+            for run_id, entry in list(self._entries.items()):
+                if entry.run is None or at_work(entry.run):
+                    self._look(found[run_id])
                 else:
-                    resting.append(folder)
+                    resting.append(found[run_id])
+            self._unread = self._read_new([folder for run_id, folder in found.items() if run_id not in self._entries])
             for position in range(min(SLICE, len(resting))):
                 self._look(resting[(self._next + position) % len(resting)])
             self._next = (self._next + SLICE) % len(resting) if len(resting) > SLICE else 0
             self._loaded = True
+
+    @property
+    def unread(self) -> int:
+        """How many runs have not been read yet since this gateway began."""
+        return self._unread
 
     def runs(self) -> list[Run]:
         """Every readable run, oldest first."""
@@ -156,6 +172,17 @@ class Index:
         with self._lock:
             self._entries.pop(run_id, None)
 
+    def _read_new(self, folders: list[RunFolder]) -> int:
+        """Reads runs, the newest first, until time is up. Returns how many are left."""
+        end = self._clock() + self._seconds
+        left = len(folders)
+        for folder in reversed(folders):
+            self._look(folder)
+            left -= 1
+            if self._clock() >= end:
+                break
+        return left
+
     def _load(self) -> None:
         if not self._loaded:
             self.refresh(lambda _: True)
@@ -174,7 +201,7 @@ class Index:
     def _read(self, folder: RunFolder, entry: _Entry) -> Run:
         run = entry.run or Run(
             folder=folder,
-            spec=read_spec(folder),
+            spec=self._shared(read_spec(folder)),
             created=created(folder),
             origin=read_record_or_none(folder.origin, Origin),
         )
@@ -190,6 +217,15 @@ class Index:
             run = replace(run, checkpoint_step=max(listed_steps(folder.checkpoints), default=None))
         verdicts = tuple(self._verdicts(folder, entry))
         return run if verdicts == run.verdicts else replace(run, verdicts=verdicts)
+
+    def _shared(self, spec: RunSpec) -> RunSpec:
+        """The spec, with those parts that are equal to another run's held once."""
+        parts: dict[str, Part] = {}
+        for name, part in spec:
+            if isinstance(part, Part):
+                with contextlib.suppress(TypeError):  # one with a mapping in it has no hash
+                    parts[name] = self._common.setdefault((type(part), part), part)
+        return spec.model_copy(update=parts)
 
     def _verdicts(self, folder: RunFolder, entry: _Entry) -> Iterator[Verdict]:
         if _changed(entry, folder.evaluations):
@@ -225,7 +261,9 @@ def _stamp(path: Path) -> Stamp:
 def _judged(folder: Path) -> Iterator[Verdict]:
     for path in sorted(folder.glob("*.json")):
         if WEIGHTS_KIND.fullmatch(path.stem):
-            yield read_record(path, Verdict).model_copy(update={"confusion": (), "classes": ()})
+            verdict = read_record(path, Verdict)
+            # Held in the thousands: without the long parts, and with one set of field names for all.
+            yield Verdict.model_construct(FIGURES, **{**verdict.__dict__, "confusion": (), "classes": ()})
 
 
 def created(folder: RunFolder) -> float:

@@ -222,7 +222,8 @@ class Reconciler:
 
     def _fill(self) -> None:
         """Gives every free slot a run: first its own, if one is to go on there, then the first in the queue."""
-        waiting = self._control.queue()
+        # Until every run is known, nobody knows which of them is next.
+        waiting = [] if self._index.unread else self._control.queue()
         for slot in self._slots.now:
             if slot.seen.alive or slot.problem is not None:
                 continue

@@ -157,6 +157,7 @@ class RunsView(BaseModel):
 
     runs: list[RunView]
     next: str | None = Field(default=None, description="the cursor of the page of older runs, if there are any")
+    unread: int = Field(default=0, description="how many runs the gateway has not read yet since it began")
     problems: list[ProblemView] = []
 
 

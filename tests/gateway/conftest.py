@@ -133,7 +133,7 @@ class Bench:
         self._client: Client | None = None
         self.registry = CollectorRegistry()
         self.journal = Journal(volume=self.volume, clock=lambda: self.epoch)
-        self.index = Index(volume=self.volume)
+        self.index = Index(volume=self.volume, clock=lambda: self.now)
         self.slots = Slots(volume=self.volume, launcher=self.launcher, clock=lambda: self.now, silence=30)
         lock = threading.RLock()
         self.runs = RunControl(

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from services.gateway.index import SLICE, last_point
-from shared.errors import CorruptRecordError, InputError, NotFoundError, UnknownSchemaError
+from services.gateway.making import Key
+from shared.errors import CorruptRecordError, InputError, NotFoundError, UnavailableError, UnknownSchemaError
 from shared.records import Desired, SeriesPoint, Verdict, write_record
 
 
@@ -151,3 +152,33 @@ def test_thousands_of_finished_runs_are_listed_in_milliseconds(bench: Any) -> No
         took.append(time.thread_time() - before)
         assert len(encoded) == 2_001
     assert min(took) < 0.05
+
+
+def test_a_gateway_begins_before_it_has_read_every_old_run_and_then_starts_none_too_early(bench: Any) -> None:
+    bench.launcher.names = []
+    made = [bench.start() for _ in range(3)]
+    bench.launcher.names = ["slot-0"]
+    bench.restart()
+    ticks = iter(range(1_000_000))
+    bench.index._clock = lambda: next(ticks)
+    seen = []
+    while True:
+        bench.step()
+        seen.append([each.run.id for each in bench.runs.situations()])
+        if not bench.runs.unread:
+            break
+        assert bench.launcher.started == []
+        with pytest.raises(UnavailableError, match="has still to read"):
+            bench.runs.start(recipe="tiny", changes={}, key=Key(text="k", body_sha256="0"))
+        assert bench.runs.show(made[0]).state.state == "queued"
+    assert seen[0][-1] == made[2], "the newest first"
+    assert seen[-1] == made
+    bench.step()
+    assert bench.assignment().run == made[0]
+
+
+def test_what_runs_have_in_common_is_held_once(bench: Any) -> None:
+    first, second = (bench.runs.show(bench.start(seed=seed)).run.spec for seed in (1, 2))
+    assert first != second
+    assert first.learning_rate is second.learning_rate
+    assert first.augment is second.augment

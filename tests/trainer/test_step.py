@@ -219,10 +219,11 @@ def test_the_figures_that_decide_the_last_bits_are_told() -> None:
 
 def test_a_run_that_went_back_computes_what_one_at_the_lower_rate_does() -> None:
     rate = 0.05
-    slowed = build(RunSpec(batch_size=4, learning_rate=ConstantRate(rate=rate)))
+    crop = AugmentSpec(crop=10)
+    slowed = build(RunSpec(batch_size=4, augment=crop, learning_rate=ConstantRate(rate=rate)))
     back = Rollback(run="r", step=0, diverged=1, factor=0.5, reason="", time=0.0)
     slowed.slow(Rollbacks(rollbacks=(back,)))
-    lower = build(RunSpec(batch_size=4, learning_rate=ConstantRate(rate=rate / 2)))
+    lower = build(RunSpec(batch_size=4, augment=crop, learning_rate=ConstantRate(rate=rate / 2)))
     for engine in (slowed, lower):
         engine.train(batches(RunSpec(batch_size=4), 0, 2))
     assert slowed.losses().learning_rate == rate / 2

@@ -79,6 +79,7 @@ def _meant(runs: RunControl, body: BulkRequest) -> list[str]:
         raise InputError(
             "a filter that asks for nothing would mean every run", where="body.filter", hint="Name a state"
         )
+    runs.require_all()
     return [each.run.id for each in runs.situations() if which.fits(each)]
 
 

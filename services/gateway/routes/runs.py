@@ -128,7 +128,13 @@ def list_runs(runs: NeedsRuns, views: NeedsViews, asked: Annotated[ListQuery, Qu
     encoded = b",".join(views.encoded(each) for each in chosen.situations)
     following = json.dumps(chosen.next).encode()
     return Response(
-        b'{"runs":[' + encoded + b'],"next":' + following + b',"problems":' + _problems(runs) + b"}",
+        b'{"runs":['
+        + encoded
+        + b'],"next":'
+        + following
+        + b',"unread":%d,"problems":' % runs.unread
+        + _problems(runs)
+        + b"}",
         media_type="application/json",
     )
 

@@ -7,7 +7,7 @@ from shared.errors import DatasetMissingError
 KEYS = {
     *("id", "name", "labels", "state", "reason", "created", "spec", "slot", "step", "steps", "progress", "loss"),
     *("average_loss", "learning_rate", "examples_per_second", "eta_seconds", "checkpoint_step", "best", "latest"),
-    *("failure", "allowed", "priority", "position", "restarts", "forked_from", "wall_seconds", "cost"),
+    *("failure", "allowed", "priority", "position", "restarts", "forked_from", "wall_seconds", "cost", "sharing"),
 }
 
 
