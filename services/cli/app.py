@@ -7,7 +7,7 @@ import typer
 import typer.main
 from typer.exceptions import TyperException
 
-from services.cli.commands import data, follow, fsck, models, plot, runs, up, wait
+from services.cli.commands import data, follow, fsck, models, plot, runs, up, wait, watch
 from services.cli.exits import exit_code
 from services.cli.session import Session
 from shared import observe
@@ -23,6 +23,7 @@ app.command("models")(models.models)
 app.command("recipes")(runs.recipes)
 app.command("logs")(follow.logs)
 app.command("events")(follow.events)
+app.command("watch")(watch.watch)
 app.command("wait")(wait.wait)
 app.command("fsck")(fsck.fsck)
 app.command("slots")(runs.slots)

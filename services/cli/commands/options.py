@@ -93,3 +93,15 @@ def labels_of(assignments: list[str]) -> dict[str, str | None]:
             raise InputError(f"{assignment!r} is no key=value", where="--label", hint="Such as --label owner=me")
         labels[key] = value or None
     return labels
+
+
+def write_text(path: Path, content: str) -> None:
+    """Writes a file that the user named.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be written", where=f"--output {path}") from error

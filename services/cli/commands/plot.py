@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.averages import Curve, precision_curves, steadiness, steadiness_table
-from services.cli.commands.options import Json, RunName, settings_of
+from services.cli.commands import plot_runs
+from services.cli.commands.options import Json, RunName, settings_of, write_text
 from services.cli.curve import Point, svg_curve, text_curve
 from services.cli.lines import svg_lines
 from services.cli.session import Session, find_run
@@ -16,6 +17,7 @@ from shared.schedules import course
 from shared.spec import ExponentialRate, RunSpec, load_recipe, overlay, parse_spec
 
 app = typer.Typer(help="Draw what a recipe's settings mean, or what came of a run.", no_args_is_help=True)
+app.command("loss")(plot_runs.plot_loss)
 
 # How many training pictures the published data sets have; other kinds have as many as their files hold.
 _PUBLISHED = {"cifar10": 50_000, "cifar100": 50_000}
@@ -45,7 +47,7 @@ def plot_rate(
     spec = _spec(recipe, settings or [], steps)
     curve = course(spec, examples=examples or _examples(spec), points=points)
     if output is not None:
-        _write(output, _content(output, spec, curve))
+        write_text(output, _content(output, spec, curve))
         session.tell(f"wrote {output}")
     if as_json:
         session.show_json({"step": [step for step, _ in curve], "learning_rate": [rate for _, rate in curve]})
@@ -72,7 +74,7 @@ def plot_precision(
     if not curves:
         raise NotFoundError(f"nothing of run {found.id} has been judged yet", where="run")
     if output is not None:
-        _write(output, _precision_content(output, found.id, curves))
+        write_text(output, _precision_content(output, found.id, curves))
         session.tell(f"wrote {output}")
     summary = steadiness(curves, last=last)
     if as_json:
@@ -125,13 +127,6 @@ def _content(output: Path, spec: RunSpec, curve: list[Point]) -> str:
             return "step,learning_rate\n" + "".join(f"{step},{rate!r}\n" for step, rate in curve)
         case _:
             raise InputError("is neither .svg nor .csv", where=f"--output {output}")
-
-
-def _write(output: Path, content: str) -> None:
-    try:
-        output.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise InputError(error.strerror or "cannot be written", where=f"--output {output}") from error
 
 
 def _title(spec: RunSpec) -> str:
