@@ -1,10 +1,10 @@
 """How services read their settings: environment variables with the prefix TANDEM_, checked before anything starts."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import SettingsError
 
@@ -18,6 +18,18 @@ class Settings(BaseSettings):
 
     volume: Path = Field(default=Path("volume"), description="the folder that all services share")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="of the printed log")
+
+
+def _names(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+# Dotted module names, separated by commas.
+ModuleNames = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")], ...],
+    NoDecode,
+    BeforeValidator(_names),
+]
 
 
 S = TypeVar("S", bound=Settings)

@@ -75,9 +75,16 @@ class AugmentSpec(Part):
 
 
 class ModelSpec(Part):
-    """The network: a name of `shared.ml.models`, and that network's own options."""
+    """The network: a name of `shared.ml.models` or a function of the operator's, and that network's own options.
 
-    name: str = Field(default="tutorial", min_length=1, max_length=200)
+    `my_module:build` names a function on the import path of trainer and evaluator, which they must have been allowed.
+    """
+
+    name: str = Field(
+        default="tutorial",
+        max_length=200,
+        pattern=r"^([a-z0-9][a-z0-9-]*|[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*)$",
+    )
     options: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
 

@@ -100,7 +100,11 @@ def _evaluate(
         from services.evaluator.export import OnnxExporter  # noqa: PLC0415
         from services.evaluator.judge import TensorFlowJudge, Workshop  # noqa: PLC0415
 
-        workshop = Workshop(volume=volume, cache_bytes=settings.evaluator_cache_megabytes * 2**20)
+        workshop = Workshop(
+            volume=volume,
+            cache_bytes=settings.evaluator_cache_megabytes * 2**20,
+            own_modules=settings.model_modules,
+        )
         versions = {"tensorflow": tensorflow.__version__, "onnxruntime": onnxruntime.__version__}
         registry = CollectorRegistry()
         add_build_info(registry, service="evaluator", **versions)

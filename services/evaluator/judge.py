@@ -52,10 +52,12 @@ class Workshop:
         volume: Where data sets are looked for.
         cache_bytes: How much memory prepared pictures may take. A test set that needs more is prepared each time.
         networks: How many networks and how many data sets are kept.
+        own_modules: Modules of the operator's that networks may come from.
     """
 
-    def __init__(self, *, volume: Volume, cache_bytes: int, networks: int = 4) -> None:
+    def __init__(self, *, volume: Volume, cache_bytes: int, networks: int = 4, own_modules: Sequence[str] = ()) -> None:
         self._volume = volume
+        self._own_modules = own_modules
         self._cache_bytes = cache_bytes
         self._limit = networks
         self._networks: OrderedDict[str, Network] = OrderedDict()
@@ -94,7 +96,13 @@ class Workshop:
         view = view_shape(spec.augment, dataset.test.image_shape)
         key = f"{spec.model.model_dump_json()} {view} {len(dataset.classes)}"
         if key not in self._networks:
-            model = build_model(spec.model, image_shape=view, classes=len(dataset.classes), seed=spec.seed)
+            model = build_model(
+                spec.model,
+                image_shape=view,
+                classes=len(dataset.classes),
+                seed=spec.seed,
+                own_modules=self._own_modules,
+            )
             signature = [tf.TensorSpec([None, *view], tf.float32)]
             logits = tf.function(lambda views: model(views, training=False), input_signature=signature)
             network = Network(model=model, variables=named_variables(model), logits=logits)

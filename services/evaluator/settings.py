@@ -8,7 +8,7 @@ from services.evaluator.devices import Place
 from services.evaluator.policy import Policy
 from shared.errors import SettingsError
 from shared.layout import SLOT_NAME
-from shared.settings import Settings
+from shared.settings import ModuleNames, Settings
 
 
 class EvaluatorSettings(Settings):
@@ -22,6 +22,9 @@ class EvaluatorSettings(Settings):
         description="what is judged and when: newest-first, all (oldest first), latest, or every:<steps>",
     )
     evaluator_device: str = Field(default="cpu", description="what it judges on: cpu, gpu:<number>, or any")
+    model_modules: ModuleNames = Field(
+        default=(), description="modules that a run's network may come from, with commas; see docs/custom-models.md"
+    )
     evaluator_threads: int = Field(
         default_factory=lambda: max(1, _cores() // 2), ge=1, le=1024, description="of computing; half of the cores"
     )

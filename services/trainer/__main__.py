@@ -56,6 +56,7 @@ def _parts(settings: TrainerSettings) -> Parts:
             image_shape=dataset.train.image_shape,
             train_examples=len(dataset.train),
             statistics=channel_statistics(dataset.train) if spec.augment.standardize == "dataset" else None,
+            own_modules=settings.model_modules,
         )
 
     def devices() -> tuple[Device, ...]:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.devices import Device
-from shared.settings import Settings
+from shared.settings import ModuleNames, Settings
 
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
@@ -19,6 +19,9 @@ class TrainerSettings(Settings):
     trainer_metrics_host: str = Field(default="127.0.0.1", description="address that /metrics is served at")
     trainer_metrics_port: int | None = Field(default=None, ge=0, le=65_535, description="none: not served; 0: any")
     trainer_threads: int | None = Field(default=None, ge=1, description="processors to use; none: all there are")
+    model_modules: ModuleNames = Field(
+        default=(), description="modules that a run's network may come from, with commas; see docs/custom-models.md"
+    )
     trainer_logical_devices: int | None = Field(
         default=None, ge=1, le=64, description="to divide the processor into, to try `devices` without GPUs"
     )

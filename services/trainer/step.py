@@ -23,7 +23,7 @@ from shared.checkpoints import OPTIMIZER
 from shared.data.statistics import ChannelStatistics
 from shared.ml.models import build_model
 from shared.ml.preprocess import training_view, view_shape
-from shared.ml.weights import assign_here, assign_variables, named_variables, read_variables
+from shared.ml.weights import assign_here, assign_variables, named_variables, random_states, read_variables
 from shared.records import Rollbacks
 from shared.schedules import learning_rate
 from shared.spec import RunSpec
@@ -39,6 +39,7 @@ def build_engine(
     image_shape: tuple[int, int, int],
     train_examples: int,
     statistics: ChannelStatistics | None = None,
+    own_modules: Sequence[str] = (),
 ) -> "StepEngine":
     """The engine of a run, at step 0.
 
@@ -48,6 +49,7 @@ def build_engine(
         image_shape: Height, width and channels of its pictures.
         train_examples: The size of its training split, which gives the length of an epoch.
         statistics: Of its training split; needed for `standardize: dataset` alone.
+        own_modules: Modules of the operator's that its network may come from.
 
     Raises:
         SpecError: The spec names an unknown network or device, or does not fit the pictures.
@@ -55,7 +57,7 @@ def build_engine(
     replicas = choose_replicas(spec.devices, batch_size=spec.batch_size)
     shape = view_shape(spec.augment, image_shape)
     with replicas.scope():
-        model = build_model(spec.model, image_shape=shape, classes=classes, seed=spec.seed)
+        model = build_model(spec.model, image_shape=shape, classes=classes, seed=spec.seed, own_modules=own_modules)
     return StepEngine(
         spec=spec,
         model=model,
@@ -96,6 +98,7 @@ class StepEngine:
         self._step = 0
         self._rollbacks = Rollbacks()
         self._weights = named_variables(model)
+        self._random_states = random_states(model)
         self._trainable = {variable.path: variable.value for variable in model.trainable_variables}
         penalties = [f"weight_decay/{variable.path}" for variable in decayed_weights(model)]
         self._loss_names = ["total", "cross_entropy", *penalties]
@@ -212,7 +215,7 @@ class StepEngine:
         return dict(zip(self._loss_names, zip(newest.tolist(), averages.tolist(), strict=True), strict=True))
 
     def _memory(self) -> dict[str, Any]:
-        return {"losses": self._losses, **self._optimizer.variables}
+        return {"losses": self._losses, **self._random_states, **self._optimizer.variables}
 
     def _rate(self, step: int) -> float:
         spec = self._spec

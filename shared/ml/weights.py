@@ -20,6 +20,12 @@ def named_variables(model: Any) -> dict[str, Any]:
     return {variable.path: variable.value for variable in model.weights}
 
 
+def random_states(model: Any) -> dict[str, Any]:
+    """The states of the model's random generators (of dropout, say) by name, as TensorFlow's own variables."""
+    weights = {id(variable) for variable in model.weights}
+    return {f"random/{variable.path}": variable.value for variable in model.variables if id(variable) not in weights}
+
+
 def read_variables(variables: Mapping[str, Any]) -> dict[str, npt.NDArray[np.generic]]:
     """Copies in host memory of TensorFlow variables, by the same names. Waits for the device."""
     return {name: variable.numpy() for name, variable in variables.items()}

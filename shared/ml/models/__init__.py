@@ -2,15 +2,17 @@
 
 A network is a function of the picture's shape, the number of classes and the run's seed, besides options of its own. It
 returns a Keras model from float32 pictures [n, height, width, channels] to float32 logits [n, classes], whose weights
-have names like `conv1/kernel`. To add a network, write its function and name it in `NETWORKS`.
+have names like `conv1/kernel`. To add a network, write its function and name it in `NETWORKS`, or keep it in a module
+of your own (`shared.ml.models.own`).
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from shared.errors import SpecError
+from shared.ml.models.own import build_own, find_factory
 from shared.ml.models.resnet import small_resnet
 from shared.ml.models.tutorial import tutorial
 from shared.spec import ModelSpec
@@ -20,7 +22,14 @@ NETWORKS: Mapping[str, Callable[..., Any]] = MappingProxyType({"tutorial": tutor
 _FIXED = ("image_shape", "classes", "seed")
 
 
-def build_model(spec: ModelSpec, *, image_shape: tuple[int, int, int], classes: int, seed: int) -> Any:
+def build_model(
+    spec: ModelSpec,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    seed: int,
+    own_modules: Sequence[str] = (),
+) -> Any:
     """The network that `spec` names, with fresh weights that are a function of `seed` and each layer's name alone.
 
     Args:
@@ -28,6 +37,7 @@ def build_model(spec: ModelSpec, *, image_shape: tuple[int, int, int], classes: 
         image_shape: Height, width and channels of a picture as the network sees it, after cropping.
         classes: The number of logits.
         seed: The run's seed.
+        own_modules: Modules of the operator's that a network may come from.
 
     Returns:
         A `keras.Model`.
@@ -35,14 +45,31 @@ def build_model(spec: ModelSpec, *, image_shape: tuple[int, int, int], classes: 
     Raises:
         SpecError: There is no network of that name, or it has no such option, or the option's value does not fit.
     """
+    if ":" in spec.name:
+        factory = find_factory(spec.name, allowed=own_modules)
+        _check_options(spec, factory)
+        return build_own(
+            spec.name, factory, image_shape=image_shape, classes=classes, seed=seed, options=dict(spec.options)
+        )
     network = NETWORKS.get(spec.name)
     if network is None:
         raise SpecError(f"there is no network {spec.name!r}", where="model.name", hint=f"Known: {', '.join(NETWORKS)}")
+    _check_options(spec, network)
+    try:
+        return network(image_shape=image_shape, classes=classes, seed=seed, **spec.options)
+    except ValueError as error:
+        raise SpecError(f"cannot be built for pictures of {image_shape}: {error}", where="model") from error
+
+
+def _check_options(spec: ModelSpec, network: Callable[..., Any]) -> None:
+    parameters = inspect.signature(network).parameters.values()
     defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(network).parameters.items()
-        if name not in _FIXED
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.name not in _FIXED and parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        defaults = {**dict.fromkeys(spec.options, inspect.Parameter.empty), **defaults}
     for name, value in spec.options.items():
         where = f"model.options.{name}"
         if name not in defaults:
@@ -51,13 +78,11 @@ def build_model(spec: ModelSpec, *, image_shape: tuple[int, int, int], classes: 
         if not _fits(value, defaults[name]):
             expected = type(defaults[name]).__name__
             raise SpecError(f"is {value!r}, which is not of type {expected}", where=where)
-    try:
-        return network(image_shape=image_shape, classes=classes, seed=seed, **spec.options)
-    except ValueError as error:
-        raise SpecError(f"cannot be built for pictures of {image_shape}: {error}", where="model") from error
 
 
 def _fits(value: object, default: object) -> bool:
+    if default in (None, inspect.Parameter.empty):
+        return True
     if isinstance(default, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is type(default)
