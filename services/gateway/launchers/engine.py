@@ -112,20 +112,20 @@ class Engine:
             return self._answered(error, name)
         except (DockerException, RequestException, OSError) as error:
             self.close()
-            raise self._away(error) from error
+            raise self._away() from error
 
     def _answered(self, error: APIError, name: str) -> None:
         status = error.status_code
         if status == CONFLICT:  # "is not running": what was wanted is so
             return
         if status in AWAY:
-            raise self._away(error) from error
+            raise self._away() from error
         reason = str(error.explanation or error).strip()
         if status == FORBIDDEN:
             raise EngineError("docker-proxy refused", where=name, hint="Is the container named as a slot?") from error
         raise EngineError(reason, where=name) from error
 
-    def _away(self, error: Exception) -> UnavailableError:
+    def _away(self) -> UnavailableError:
         return UnavailableError(
-            "the Docker engine does not answer", where=self._where, hint=f"Nothing was changed; try again ({error})"
+            "the Docker engine does not answer", where=self._where, hint="Nothing was changed; try again"
         )
