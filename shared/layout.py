@@ -14,7 +14,7 @@ from shared.errors import InputError
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}", re.ASCII)
 SLOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}", re.ASCII)
 STEP_NAME = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
-WEIGHTS_KIND = re.compile(r"raw|ema-0\.[0-9]+(e-[0-9]+)?", re.ASCII)
+WEIGHTS_KIND = re.compile(r"raw|ema-(0\.[0-9]+|[1-9](\.[0-9]+)?e-[0-9]+)", re.ASCII)
 
 MANIFEST = "manifest.json"
 SAFETENSORS = ".safetensors"

@@ -37,6 +37,8 @@ def test_a_commit_syncs_each_file_and_both_folders(tmp_path):
     assert made[-2:] == ["fsync", "close"]
 
 
+# The child only makes the calls that are under test and then ends, whatever threads other tests have left.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_f01_writer_killed_before_every_call(tmp_path):
     for number in range(1, len(calls_of_a_commit(tmp_path)) + 1):
         root, store = fresh(tmp_path, f"kill-{number}")

@@ -1,7 +1,12 @@
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import InputError
 from shared.layout import Volume, listed_steps
+from shared.spec import ema_kind
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc", "A", "a\n", "a\0", "-a", "x" * 81, "ä"])
@@ -16,6 +21,12 @@ def test_no_identifier_leads_out_of_the_volume(tmp_path, name):
 def test_no_kind_of_weights_leads_out_of_the_run(tmp_path, kind):
     with pytest.raises(InputError):
         Volume(tmp_path).run("a").verdict(1, kind)
+
+
+@given(st.floats(min_value=0, max_value=1, exclude_min=True, exclude_max=True))
+def test_every_decay_that_a_spec_allows_names_a_verdict(decay):
+    kind = ema_kind(decay)
+    assert Volume(Path("volume")).run("a").verdict(1, kind).name == f"{kind}.json"
 
 
 def test_runs_without_a_spec_are_not_listed(tmp_path):
