@@ -63,9 +63,11 @@ def ending(run: Run, seen: Observation, *, interrupted: bool) -> tuple[str, dict
         left = f"left the checkpoint at step {run.checkpoint_step} unjudged"
         outcome = "released" if interrupted else "not_evaluated"
         return f"its evaluator {how} and {left}", {"outcome": outcome}
+    # After its last turn a trainer has not yielded but ended for good: the newest word of that kind is an older turn's.
+    yielded = run.status is not None and run.status.phase == "yielded"
     return f"the checkpoint at step {run.checkpoint_step} is judged", {
         "outcome": "evaluated",
-        "training": _last_seconds(run.folder.trainer_events, "yielded"),
+        "training": _last_seconds(run.folder.trainer_events, "yielded") if yielded else None,
         "evaluating": _last_seconds(run.folder.evaluator_events, "turn"),
     }
 

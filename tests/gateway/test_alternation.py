@@ -124,6 +124,7 @@ def test_the_last_checkpoint_is_judged_too_before_the_slot_is_free(alternating: 
     alternating.step()
     assert alternating.state == phase
     assert bench.assignment().run == other
+    assert alternating.turns.count == 0, "no whole period: the trainer did not leave for an evaluator"
 
 
 def test_an_evaluator_that_dies_is_tried_again_and_after_some_in_a_row_training_goes_on(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.gateway.launchers.procfs import holders
-from shared.layout import Volume
+from shared.layout import RunFolder, Volume
 from shared.records import Event, Verdict, read_lines, read_record
 from shared.spec import parse_spec
 from tests.processes.test_gateway import GatewayProcess, gateway, volume, wait_for  # noqa: F401
@@ -74,6 +74,10 @@ class Watcher:
             self._thread.join()
 
 
+def ends(folder: RunFolder) -> list[Event]:
+    return [event for _, event in read_lines(folder.gateway_events, Event) if event.kind == "ended"]
+
+
 @pytest.mark.slow
 def test_trainer_and_evaluator_take_turns_and_the_result_is_that_of_an_uninterrupted_run(
     gateway: Callable[..., GatewayProcess],  # noqa: F811
@@ -93,7 +97,11 @@ def test_trainer_and_evaluator_take_turns_and_the_result_is_that_of_an_uninterru
         there = gateway(**settings).ready()
         wait_for((folder.evaluations / "40").exists, seconds=SECONDS)
         wait_for(lambda: not holders(volume / "gateway" / "slots" / "slot-0.lock"), seconds=SECONDS)
-    view = wait_for(lambda: there.run(run) if there.run(run)["state"] == "completed" else None)
+    wait_for(
+        lambda: [end.details["outcome"] for end in ends(folder)] == ["yielded", "evaluated", "completed", "evaluated"]
+    )
+    view = there.run(run)
+    assert view["state"] == "completed"
 
     assert ("evaluator", "trainer") not in watcher.seen
     order = [seen[0] for seen in watcher.seen if seen]
