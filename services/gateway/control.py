@@ -410,6 +410,7 @@ class RunControl:
         """Puts another record in place of what is desired, if `change` says what is to be different in it."""
         with self._lock:
             now = self.show(run_id)
+            self.tell(now.run)
             different = change(now)
             if different is not None:
                 self._slots.check()

@@ -396,3 +396,14 @@ def test_the_number_of_divergences_and_rules_are_checked_in_a_spec() -> None:
     )
     with pytest.raises(SpecError, match=r"until\.ema_precision"):
         parse_spec({"until": {"ema_precision": 87}}, source="x")
+
+
+def test_what_was_asked_before_a_kill_is_written_down_before_what_is_asked_next(bench: Any) -> None:
+    run = running(bench)
+    record = desired(bench, run).model_copy(update={"generation": 1, "state": "paused", "reason": "lunch"})
+    bench.write_json(bench.folder(run).desired, record.model_dump())
+    bench.restart()
+    bench.slots.look()
+    bench.runs.resume(run, reason="back")
+    told = [each.message for each in bench.events(run) if each.kind == "desired"]
+    assert told == ["lunch", "back"]
