@@ -241,8 +241,10 @@ class Reconciler:
     def _own(self, slot: Slot) -> Situation | None:
         """The run that an empty slot is kept for."""
         run = self._assigned_run(slot)
-        if run is None:
+        if run is None or slot.assignment is None:
             return None
+        if self._journal.history(run.id).fence > slot.assignment.fence:
+            return None  # another slot has it, since a moment ago
         situation = self._control.situation(run)
         kept = situation.slot == slot.name and situation.state.state in {"starting", "evaluating", "restarting"}
         return situation if kept else None

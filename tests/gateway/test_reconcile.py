@@ -377,3 +377,18 @@ def test_a_stop_raises_the_generation(bench: Any) -> None:
     bench.runs.stop(run, reason="enough")
     desired = read_record(bench.folder(run).desired, Desired)
     assert (desired.generation, desired.state, desired.reason) == (1, "stopped", "enough")
+
+
+def test_a_run_that_another_slot_gets_is_not_started_again_in_the_one_that_it_had(bench: Any) -> None:
+    bench.launcher.names = ["slot-0", "slot-1"]
+    first, second = bench.start(), bench.start()
+    bench.step()
+    bench.report(first, "completed", step=100)
+    bench.report(second, "completed", step=100, slot="slot-1")
+    for slot in ("slot-0", "slot-1"):
+        bench.launcher.die(slot, 0)
+    bench.runs.resume(second, steps=200)
+    bench.step()
+    bench.step()
+    assert bench.launcher.started == ["slot-0", "slot-1", "slot-0"]
+    assert (bench.assignment().run, bench.fence()) == (second, 2)
