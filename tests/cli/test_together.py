@@ -139,11 +139,47 @@ def test_finished_run_of_the_same_spec_is_not_gone_on_with() -> None:
     assert scene.line("started")
 
 
-def test_unfinished_run_of_another_spec_is_told_of() -> None:
-    scene = Scene(COMPLETED, runs=[run_view(spec=SPEC | {"steps": 7}, id="20250101-000000-shapes-0000")])
+OTHER = "20250101-000000-shapes-0000"
+
+
+def slots(scene: Scene, count: int) -> None:
+    scene.gateway.answers["GET", "/v1/slots"] = {
+        "slots": [{"name": f"slot-{i}", "state": "free"} for i in range(count)]
+    }
+
+
+def test_unfinished_run_of_another_spec_is_parked_so_that_this_one_need_not_wait() -> None:
+    scene = Scene(COMPLETED, runs=[run_view(spec=SPEC | {"steps": 7}, id=OTHER)])
+    slots(scene, 1)
+    scene.gateway.answers["POST", f"/v1/runs/{OTHER}:pause"] = run_view(id=OTHER, state="pausing")
     assert scene.run() == 0
-    assert "20250101-000000-shapes-0000" in scene.line("also there")
+    assert scene.line("parked") == (
+        f"parked      {OTHER}, unfinished at step 150 of 300; `tandem runs resume {OTHER}` lets it go on"
+    )
     assert scene.line("started")
+
+
+def test_unfinished_run_of_another_spec_goes_on_where_there_is_a_slot_for_both() -> None:
+    scene = Scene(COMPLETED, runs=[run_view(spec=SPEC | {"steps": 7}, id=OTHER)])
+    slots(scene, 2)
+    assert scene.run() == 0
+    assert "goes on beside this one" in scene.line("also there")
+
+
+def test_run_that_cannot_be_paused_is_told_of_and_stops_nothing() -> None:
+    scene = Scene(COMPLETED, runs=[run_view(spec=SPEC | {"steps": 7}, id=OTHER, state="stopping")])
+    slots(scene, 1)
+    scene.gateway.answers["POST", f"/v1/runs/{OTHER}:pause"] = error_response(409, "conflict", "it is stopping")
+    assert scene.run() == 0
+    assert scene.line("also there").endswith("it is stopping")
+
+
+def test_parked_run_of_the_same_spec_is_resumed() -> None:
+    scene = Scene(COMPLETED, runs=[run_view(spec=SPEC, state="paused", checkpoint_step=100)])
+    scene.gateway.answers["POST", f"/v1/runs/{RUN}:resume"] = run_view(spec=SPEC, checkpoint_step=100)
+    assert scene.run() == 0
+    assert scene.line("going on") == f"going on    {RUN}, from step 100 of 300"
+    assert ("POST", f"/v1/runs/{RUN}:resume") in [(one.method, one.url.path) for one in scene.gateway.requests]
 
 
 def test_judgements_from_before_are_one_line() -> None:

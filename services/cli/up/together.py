@@ -10,12 +10,13 @@ from services.cli.up.children import Keeper
 from services.cli.up.judgements import Judgements
 from services.cli.up.picture import TestPicture
 from services.cli.up.plan import Plan
-from shared.errors import UnavailableError
+from shared.errors import ConflictError, UnavailableError
 from shared.lifecycle import StopEvent
 
 READY_SECONDS = 120.0
 VERDICT_SECONDS = 900.0
 MODEL_SECONDS = 60.0
+PARKED = frozenset({"pausing", "paused"})
 STOP_SECONDS = 150.0  # more than the gateway gives its trainers
 
 
@@ -121,19 +122,38 @@ class Together:
     def _start_or_go_on(self) -> Run:
         unfinished = [run for run in self._client.runs() if not run.finished]
         same = [run for run in unfinished if _computes(run, self._plan)]
-        others = [run for run in unfinished if not _computes(run, self._plan)]
-        for other in others:
-            self._screen.line(
-                f"also there  {other.id} is unfinished at step {other.step:,} of {other.steps:,} and goes on too; "
-                f"`tandem runs stop {other.id}` ends it"
-            )
-        if same:
-            run = max(same, key=lambda one: one.id)
-            self._screen.line(f"going on    {run.id}, from step {run.checkpoint_step or 0:,} of {run.steps:,}")
+        self._park([run for run in unfinished if not _computes(run, self._plan)])
+        if not same:
+            run = self._client.start_run(recipe=self._plan.recipe, spec=self._plan.changes)
+            self._screen.line(f"started     {run.id}, {run.steps:,} steps on {self._plan.spec.dataset.kind}")
             return run
-        run = self._client.start_run(recipe=self._plan.recipe, spec=self._plan.changes)
-        self._screen.line(f"started     {run.id}, {run.steps:,} steps on {self._plan.spec.dataset.kind}")
+        run = max(same, key=lambda one: one.id)
+        if run.state in PARKED:
+            run = self._client.resume_run(run.id)
+        self._screen.line(f"going on    {run.id}, from step {run.checkpoint_step or 0:,} of {run.steps:,}")
         return run
+
+    def _park(self, others: list[Run]) -> None:
+        """Pauses other unfinished runs that would keep this one waiting for a slot; says what it did with each."""
+        awake = [run for run in others if run.state not in PARKED]
+        slots = len(self._client.slots()) if awake else 0
+        # As many may go on as leave a slot for this one; those with the least progress stand back.
+        going = sorted(awake, key=lambda run: run.progress, reverse=True)[: max(0, slots - 1)]
+        for other in others:
+            where = f"{other.id}, unfinished at step {other.step:,} of {other.steps:,}"
+            if other in going:
+                self._screen.line(
+                    f"also there  {where}, goes on beside this one; `tandem runs stop {other.id}` ends it"
+                )
+            elif other in awake:
+                try:
+                    self._client.pause_run(other.id)
+                except ConflictError as error:  # it has just ended, or is ending
+                    self._screen.line(f"also there  {where}: {error.message}")
+                    continue
+                self._screen.line(f"parked      {where}; `tandem runs resume {other.id}` lets it go on")
+            else:
+                self._screen.line(f"also there  {where}, stays paused; `tandem runs resume {other.id}` lets it go on")
 
     def _follow(self, run: Run, judgements: Judgements) -> Run:
         latest, state = run.latest, run.state
