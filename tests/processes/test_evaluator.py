@@ -76,8 +76,10 @@ def start(volume, tmp_path):
 
     def start_evaluator(*flags, **variables):
         log = tmp_path / f"evaluator-{len(processes)}.log"
+        # Other tests of this process may have hidden the GPUs from their own TensorFlow; this one is told itself.
+        inherited = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
         environment = {
-            **os.environ,
+            **inherited,
             "TANDEM_EVALUATOR_NICE": "0",
             **{f"TANDEM_EVALUATOR_{name}": value for name, value in variables.items()},
         }
