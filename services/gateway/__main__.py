@@ -14,6 +14,9 @@ from prometheus_client import CollectorRegistry
 from services.gateway import server
 from services.gateway.app import create_app
 from services.gateway.control import RunControl
+from services.gateway.encoded import EncodedViews
+from services.gateway.feed import Feed
+from services.gateway.follower import Follower, FollowerLoop
 from services.gateway.index import Index
 from services.gateway.journal import Journal
 from services.gateway.launchers.base import Launcher
@@ -27,6 +30,7 @@ from services.gateway.predict.wiring import Predicting
 from services.gateway.reconcile import ReconcileLoop, Reconciler
 from services.gateway.settings import GatewaySettings
 from services.gateway.slots import Slots
+from services.gateway.streams.streams import Streams
 from shared import atomic, logs, observe
 from shared.data import catalog
 from shared.errors import ConflictError, DatasetMissingError, SettingsError, VolumeError
@@ -141,11 +145,29 @@ def _steer_and_serve(
         poll=settings.gateway_poll_seconds,
         failures=metrics.failures.inc,
     )
+    feed = Feed(folder=volume.gateway / "feed")
+    follower = FollowerLoop(
+        follower=Follower(index=index, journal=journal, feed=feed, clock=time.time),
+        ready=lambda: loop.why_not_ready() is None,
+        stop=stop,
+        poll=settings.gateway_poll_seconds,
+    )
+    views = EncodedViews()
+    streams = Streams(
+        volume=volume,
+        runs=runs,
+        views=views,
+        feed=feed,
+        poll=settings.gateway_poll_seconds,
+        most=settings.gateway_streams,
+    )
     predicting = Predicting(settings=settings, volume=volume, registry=registry)
     parts = Parts(
         runs=runs,
         slots=slots,
         predictor=predicting.predictor,
+        streams=streams,
+        views=views,
         checks={"volume": runs, "reconcile": loop},
         recipes_folder=settings.gateway_recipes,
     )
@@ -158,15 +180,17 @@ def _steer_and_serve(
     )
     predicting.install(app)
     loop.start()
+    follower.start()
     predicting.start()
     sys.stdout.write(f"tandem gateway: {url}/docs (API), {url}/metrics, volume {volume.root}\n")
     sys.stdout.flush()
     try:
-        server.serve(app, listener, log_level=settings.log_level)
+        server.serve(app, listener, log_level=settings.log_level, on_stop=streams.hub.close)
     finally:
         predicting.stop()
         stop.set()
         loop.join()
+        follower.join()
         if settings.gateway_stop_slots_on_exit:
             reconciler.stop_slots(sleep=time.sleep, poll=0.1)
 

@@ -11,7 +11,7 @@ from services.gateway.metrics import RequestMetrics
 from services.gateway.middleware import BodyLimit, Counted, Guard
 from services.gateway.parts import Parts
 from services.gateway.queries import refuse_unknown
-from services.gateway.routes import bulk, health, places, results, runs
+from services.gateway.routes import bulk, health, places, results, runs, streams
 from shared import observe
 
 DESCRIPTION = """
@@ -54,7 +54,7 @@ def create_app(
     app.state.parts = parts
     app.state.registry = registry
     errors.install(app)
-    for router in (runs.routes, bulk.routes, results.routes, places.routes, *routers, health.routes):
+    for router in (runs.routes, bulk.routes, results.routes, streams.routes, places.routes, *routers, health.routes):
         app.include_router(router)
     return app
 

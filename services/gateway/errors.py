@@ -45,6 +45,7 @@ STATUSES: Mapping[type[errors.TandemError], int] = {
     errors.DeadlineError: 504,
 }
 RETRY_SECONDS = 2
+BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "bad_media_type"}
 
 
@@ -121,7 +122,7 @@ async def _on_tandem_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.TandemError):
         raise error
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status in BUSY else None
     return answer(status, code=error.code, message=error.message, where=error.where, hint=error.hint, headers=headers)
 
 

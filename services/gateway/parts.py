@@ -15,6 +15,7 @@ from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
 from services.gateway.series import SeriesReader
 from services.gateway.slots import Slots
+from services.gateway.streams.streams import Streams
 
 
 class Ready(Protocol):
@@ -33,6 +34,7 @@ class Parts:
         runs: Run control.
         slots: What is seen of the slots.
         predictor: Asked only whether a judged model is loaded; its routes bring what else they need.
+        streams: Tells what happens, as it happens.
         checks: Asked by `/readyz`, by name.
         recipes_folder: Where the recipes lie.
         series: Reads curves.
@@ -42,6 +44,7 @@ class Parts:
     runs: RunControl
     slots: Slots
     predictor: Ready
+    streams: Streams
     checks: dict[str, Ready]
     recipes_folder: Path
     series: SeriesReader = field(default_factory=SeriesReader)
@@ -64,6 +67,10 @@ def _series(request: Request) -> SeriesReader:
     return _parts(request).series
 
 
+def _streams(request: Request) -> Streams:
+    return _parts(request).streams
+
+
 def _views(request: Request) -> EncodedViews:
     return _parts(request).views
 
@@ -72,4 +79,5 @@ NeedsParts = Annotated[Parts, Depends(_parts)]
 NeedsRegistry = Annotated[CollectorRegistry, Depends(_registry)]
 NeedsRuns = Annotated[RunControl, Depends(_runs)]
 NeedsSeries = Annotated[SeriesReader, Depends(_series)]
+NeedsStreams = Annotated[Streams, Depends(_streams)]
 NeedsViews = Annotated[EncodedViews, Depends(_views)]

@@ -1,6 +1,7 @@
 """The HTTP server: a socket that is bound before anything else is done, and uvicorn on it."""
 
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
@@ -41,8 +42,22 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: FastAPI, listener: socket.socket, *, log_level: str) -> None:
+class _Server(uvicorn.Server):
+    """Says that it stops before it waits for the answers under way: streams would go on for ever."""
+
+    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
+
+
+def serve(app: FastAPI, listener: socket.socket, *, log_level: str, on_stop: Callable[[], None]) -> None:
     """Answers requests until SIGTERM or SIGINT; those under way get ten seconds to end.
+
+    `on_stop` is called in the event loop when that time begins.
 
     uvicorn takes the signals over meanwhile, and afterwards raises them again for the handlers that were there before.
     """
@@ -57,4 +72,4 @@ def serve(app: FastAPI, listener: socket.socket, *, log_level: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, on_stop=on_stop).run(sockets=[listener])

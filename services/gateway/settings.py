@@ -53,6 +53,7 @@ class GatewaySettings(PredictSettings):
         default=8 * 2**20, ge=4096, description="of a slot's printed output that are kept, twice"
     )
     gateway_body_bytes: int = Field(default=2**20, ge=1024, description="the longest body, pictures apart")
+    gateway_streams: int = Field(default=256, ge=1, le=10_000, description="how many streams may be open at once")
     gateway_stop_slots_on_exit: bool = Field(
         default=False, description="when the gateway ends in order, trainers release their slots too"
     )

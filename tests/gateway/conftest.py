@@ -15,6 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.app import create_app
 from services.gateway.control import RunControl
+from services.gateway.encoded import EncodedViews
+from services.gateway.feed import Feed
+from services.gateway.follower import Follower
 from services.gateway.index import Index
 from services.gateway.journal import Journal
 from services.gateway.launchers.base import Observation
@@ -22,6 +25,7 @@ from services.gateway.metrics import RunMetrics
 from services.gateway.parts import Parts
 from services.gateway.reconcile import Reconciler
 from services.gateway.slots import Slots
+from services.gateway.streams.streams import Streams
 from shared.errors import ConflictError, UnavailableError
 from shared.layout import RunFolder, Volume
 from shared.records import Assignment, Event, TrainerPhase, TrainerStatus, read_lines, read_record, write_record
@@ -130,7 +134,7 @@ class Bench:
         self.restart()
 
     def restart(self) -> None:
-        self._client: Client | None = None
+        self._app: FastAPI | None = None
         self.registry = CollectorRegistry()
         self.journal = Journal(volume=self.volume, clock=lambda: self.epoch)
         self.index = Index(volume=self.volume, clock=lambda: self.now)
@@ -164,10 +168,16 @@ class Bench:
             longest_backoff=3,
             stop_grace=60,
         )
+        self.feed = Feed(folder=self.volume.gateway / "feed")
+        self.follower = Follower(index=self.index, journal=self.journal, feed=self.feed, clock=lambda: self.epoch)
+        views = EncodedViews()
+        self.streams = Streams(volume=self.volume, runs=self.runs, views=views, feed=self.feed, poll=0.01)
         self.parts = Parts(
             runs=self.runs,
             slots=self.slots,
             predictor=NoModel(),
+            streams=self.streams,
+            views=views,
             checks={"volume": self.runs},
             recipes_folder=self.recipes,
         )
@@ -176,9 +186,12 @@ class Bench:
         return Client(app)
 
     def client(self, **arguments: Any) -> Client:
-        if self._client is None:
-            self._client = self.client_of(create_app(self.parts, registry=self.registry, **arguments))
-        return self._client
+        return self.client_of(self.app(**arguments))
+
+    def app(self, **arguments: Any) -> FastAPI:
+        if self._app is None:
+            self._app = create_app(self.parts, registry=self.registry, **arguments)
+        return self._app
 
     def start(self, **changes: Any) -> str:
         self.epoch += 1
