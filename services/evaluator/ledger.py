@@ -14,8 +14,9 @@ from services.evaluator.policy import Candidate, Policy
 from shared.checkpoints import read_spec
 from shared.errors import NotFoundError, VolumeError
 from shared.layout import RUN_ID, RunFolder, Volume, listed_steps
-from shared.records import TrainerStatus, read_record_or_none
+from shared.records import Desired, TrainerStatus, read_record_or_none
 from shared.spec import RunSpec
+from shared.steps import total_steps
 
 FINAL_PHASES = ("completed", "stopped", "failed")
 
@@ -184,7 +185,7 @@ class Ledger:
         folder = run.folder
         marks = [_mark(folder.checkpoints), _mark(folder.evaluations), _mark(folder.spec)]
         if self._policy.asks_whether_finished:
-            marks.append(_mark(folder.status))
+            marks += [_mark(folder.status), _mark(folder.desired)]
         if tuple(marks) != run.marks:
             # What is found at the first look may be years old, and does not make a run busy.
             run.changed = now if run.marks is not None else run.changed
@@ -230,12 +231,13 @@ def _missing(folder: RunFolder, step: int, spec: RunSpec) -> tuple[str, ...]:
 
 
 def _finished(folder: RunFolder, spec: RunSpec, newest: int | None) -> bool:
-    if newest is None or newest >= spec.steps:
-        return True
     try:
+        steps = total_steps(spec, read_record_or_none(folder.desired, Desired))
         status = read_record_or_none(folder.status, TrainerStatus)
     except VolumeError:
         return False
+    if newest is None or newest >= steps:
+        return True
     return status is not None and status.phase in FINAL_PHASES and status.checkpoint_step in {None, newest}
 
 

@@ -247,6 +247,15 @@ def test_model_that_is_not_loaded_yet_is_asked_again() -> None:
     assert scene.line("answer")
 
 
+def test_picture_is_classified_by_the_best_model_and_not_by_the_one_before_it() -> None:
+    best = {"run": RUN, "step": 300, "weights": "ema", "decay": 0.9999, "precision_at_1": 0.9, "interval": [0.8, 0.95]}
+    scene = Scene({**COMPLETED, "best": best})
+    answers = iter([{**ANSWER, "step": 200}, ANSWER])
+    scene.gateway.answers["POST", f"/v1/models/{RUN}:classify"] = lambda: httpx.Response(200, json=next(answers))
+    assert scene.run() == 0
+    assert any("by the EMA 0.9999 weights of step 300" in line for line in scene.output.getvalue().splitlines())
+
+
 def test_refused_run_is_an_error() -> None:
     scene = Scene(COMPLETED)
     scene.gateway.answers["POST", "/v1/runs"] = error_response(422, "bad_spec", "must be positive", where="steps")

@@ -6,7 +6,7 @@ import pytest
 from services.evaluator.ledger import Ledger
 from services.evaluator.policy import Policy
 from shared.checkpoints import CheckpointStore
-from shared.records import TrainerStatus, write_record
+from shared.records import Desired, TrainerStatus, write_record
 
 EMA = "ema-0.9"
 
@@ -161,6 +161,15 @@ def test_a_run_that_made_all_its_steps_is_finished_whatever_its_status_says(make
     folder = runs.run()
     runs.commit(folder, 100)
     assert [item[1] for item in due(make("every:33"))] == [100]
+
+
+def test_a_run_that_was_extended_is_not_finished_at_the_steps_of_its_spec(make, runs):
+    folder = runs.run()
+    runs.commit(folder, 100)
+    ledger = make("every:33")
+    assert [item[1] for item in due(ledger)] == [100]
+    write_record(folder.desired, Desired(generation=2, state="running", steps=200, time=0))
+    assert due(ledger) == []
 
 
 def test_lag_counts_steps_between_the_newest_waiting_and_the_newest_judged(make, runs):

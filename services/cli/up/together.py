@@ -191,7 +191,9 @@ class Together:
         while True:
             try:
                 answer = self._client.classify(picture.data, model=run.id, top=3)
-                break
+                best = self._client.run(run.id).best
+                if best is None or answer.step == best.step or self._clock() >= deadline:
+                    break  # until then an older model answers while the best one is being loaded
             except UnavailableError as error:  # judged, and not yet exported or loaded
                 if self._clock() >= deadline:
                     self._screen.line(f"no answer   {error}")
