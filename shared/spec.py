@@ -332,14 +332,16 @@ def parse_spec(values: Any, *, source: str) -> RunSpec:
 
 def spec_error(error: ValidationError, *, source: str) -> SpecError:
     """One error for people from pydantic's list: each field's path and what is wrong with it."""
-    problems = []
+    problems = {}
     for item in error.errors(include_url=False):
-        path = ".".join(str(part) for part in item["loc"])
         unknown = item["type"] == "extra_forbidden"
-        text = "unknown key" if unknown else item["msg"].removeprefix("Value error, ")
-        problems.append(f"{path}: {text}" if path else text)
-    fields = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors(include_url=False))
-    return SpecError("; ".join(problems), where=f"{source}: {fields}" if fields else source)
+        path = ".".join(str(part) for part in item["loc"])
+        problems[path] = "unknown key" if unknown else item["msg"].removeprefix("Value error, ")
+    paths = [path for path in problems if path]
+    where = f"{source}: {', '.join(paths)}" if paths else source
+    if len(problems) == 1:
+        return SpecError(*problems.values(), where=where)
+    return SpecError("; ".join(f"{path}: {text}" if path else text for path, text in problems.items()), where=where)
 
 
 def load_recipe(path: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def test_a_bad_value_is_named_with_its_path(values, field):
 
 
 def test_an_unknown_key_is_called_that():
-    with pytest.raises(SpecError, match="stepz: unknown key"):
+    with pytest.raises(SpecError, match=r"^mine\.yaml: stepz: unknown key$"):
         parse_spec({"stepz": 5}, source="mine.yaml")
 
 
