@@ -28,6 +28,7 @@ SPEC = {
 }
 
 pytestmark = [
+    pytest.mark.stack,
     pytest.mark.skipif("TANDEM_TEST_STACK" not in os.environ, reason="needs a Docker engine: make test-stack"),
     pytest.mark.timeout(900),
 ]

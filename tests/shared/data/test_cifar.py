@@ -272,6 +272,7 @@ def test_threads_that_read_at_once_get_what_one_alone_gets(cifar10: Path, volume
         assert np.array_equal(images, their_images) and np.array_equal(labels, their_labels)
 
 
+@pytest.mark.photographs
 def test_real_photographs_open_whole_and_within_seconds(volume: Volume):
     place = os.environ.get("TANDEM_CIFAR10_DIR")
     if not place:

@@ -38,6 +38,7 @@ def test_saturated_pictures_overflow_nothing():
     assert described.mean == (255.0, 255.0, 255.0) and described.deviation == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.photographs
 def test_real_photographs_have_the_published_mean_and_deviation(volume: Volume):
     place = os.environ.get("TANDEM_CIFAR10_DIR")
     if not place:

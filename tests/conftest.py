@@ -1,0 +1,20 @@
+"""What holds for every test."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+ASKED_FOR = {"photographs": "TANDEM_CIFAR10_DIR", "stack": "TANDEM_TEST_STACK"}
+"""Marks of tests that need more than can be installed, and the variable that asks for each of them."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Fails a test that skips in CI: what a laptop may lack is installed there, a skip would hide it."""
+    report = yield
+    left_out = any(item.get_closest_marker(mark) and name not in os.environ for mark, name in ASKED_FOR.items())
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail") and not left_out:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome, report.longrepr = "failed", f"{item.nodeid} may not skip in CI. {reason}"
+    return report
