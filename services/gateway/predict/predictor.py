@@ -24,6 +24,9 @@ from shared.errors import CorruptExportError, NotFoundError, TandemError, Unavai
 
 RETRY_FAILED_SECONDS = 30.0
 
+Wish = tuple[str, int | None]
+"""A run's id and the step asked for; None: whatever answers for the run."""
+
 log = logging.getLogger(__name__)
 
 
@@ -41,10 +44,10 @@ class _Failed:
 
 @dataclass
 class _Wishes:
-    """Runs that requests wait for."""
+    """What requests wait for."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    futures: dict[str, Future[LoadedModel]] = field(default_factory=dict)
+    futures: dict[Wish, Future[LoadedModel]] = field(default_factory=dict)
 
 
 class Predictor:
@@ -77,6 +80,7 @@ class Predictor:
         self._poll_seconds = poll_seconds
         self._catalog = Catalog()
         self._served: dict[str, _Served] = {}
+        self._versions: dict[tuple[str, int], _Served] = {}
         self._failed: dict[tuple[str, int], _Failed] = {}
         self._wishes = _Wishes()
         self._uses = itertools.count()
@@ -122,20 +126,31 @@ class Predictor:
         served = self._served.get(run)
         return served.model if served else None
 
-    async def model(self, name: str) -> LoadedModel:
+    def version(self, run: str, step: int) -> LoadedModel | None:
+        """The model of this very export, if it is in memory. Does not count as a use."""
+        served = self._holding((run, step))
+        return served.model if served else None
+
+    async def model(self, name: str, *, step: int | None = None) -> LoadedModel:
         """The model that `name` means now, loaded if need be.
 
+        Args:
+            name: A run's id or name, or `best`.
+            step: Of one export of the run; None: the one that answers for it.
+
         Raises:
-            NotFoundError: There is no such run.
+            NotFoundError: There is no such run, or no export of that step.
             UnavailableError: Nothing of it can be served yet; says why.
         """
         run = self._catalog.resolve(name)
-        served = self._served.get(run.id)
+        if step is not None:
+            run.export(step)
+        served = self._served.get(run.id) if step is None else self._holding((run.id, step))
         if served is not None:
             served.used = next(self._uses)
             return served.model
         with self._wishes.lock:
-            future = self._wishes.futures.setdefault(run.id, Future())
+            future = self._wishes.futures.setdefault((run.id, step), Future())
         self._wake.set()
         # Shielded: others may wait for the same load, so who gives up must not cancel it.
         return await asyncio.shield(asyncio.wrap_future(future))
@@ -155,8 +170,8 @@ class Predictor:
                 self._improve(best)
                 if best.id in self._served:
                     self._eager = best.exports[0].key
-            for run_id, future in wishes.items():
-                self._grant(catalog.run(run_id), future)
+            for (run_id, step), future in wishes.items():
+                self._grant(catalog.run(run_id), step, future)
             self._evict()
         finally:
             self._disappoint(wishes)
@@ -171,19 +186,25 @@ class Predictor:
                 self._metrics.load_failed("unexpected")
                 log.exception("could not look for new models")
 
-    def _take_wishes(self) -> dict[str, Future[LoadedModel]]:
+    def _holding(self, key: tuple[str, int]) -> _Served | None:
+        served = self._served.get(key[0])
+        return served if served is not None and served.model.key == key else self._versions.get(key)
+
+    def _take_wishes(self) -> dict[Wish, Future[LoadedModel]]:
         with self._wishes.lock:
             wishes, self._wishes.futures = self._wishes.futures, {}
         return wishes
 
-    def _disappoint(self, wishes: dict[str, Future[LoadedModel]]) -> None:
-        for run_id, future in wishes.items():
+    def _disappoint(self, wishes: dict[Wish, Future[LoadedModel]]) -> None:
+        for (run_id, _), future in wishes.items():
             if not future.done():
                 future.set_exception(UnavailableError("it cannot be loaded now", where=f"run {run_id}"))
 
     def _drop_vanished(self, catalog: Catalog) -> None:
         for run_id in [run_id for run_id in self._served if catalog.run(run_id) is None]:
             del self._served[run_id]
+        for key in [key for key in self._versions if catalog.run(key[0]) is None]:
+            del self._versions[key]
         present = {export.key for run in catalog.runs for export in run.exports}
         self._failed = {key: failed for key, failed in self._failed.items() if key in present}
 
@@ -197,12 +218,13 @@ class Predictor:
             failed = self._failed.get(export.key)
             if failed is not None and now < failed.retry:
                 continue
-            model = self._try(export)
+            held = self._versions.pop(export.key, None)
+            model = held.model if held is not None else self._try(export)
             if model is not None:
                 used = served.used if served is not None else next(self._uses)
                 self._served[run.id] = _Served(model=model, used=used)
                 self._metrics.swapped()
-                self._metrics.loaded.set(len(self._served))
+                self._metrics.loaded.set(self._count())
                 log.info("step %s of %s answers now", *reversed(export.key), extra={"run": run.id})
                 return
 
@@ -220,22 +242,53 @@ class Predictor:
         self._failed.pop(export.key, None)
         return model
 
-    def _grant(self, run: RunExports | None, future: Future[LoadedModel]) -> None:
-        if run is not None and run.id not in self._served:
-            self._improve(run)
-        served = self._served.get(run.id) if run is not None else None
+    def _grant(self, run: RunExports | None, step: int | None, future: Future[LoadedModel]) -> None:
+        served, reason = None, "it was removed from the volume"
+        if run is not None and run.exports:
+            if step is not None:
+                served, reason = self._load_version(run, step)
+            else:
+                if run.id not in self._served:
+                    self._improve(run)
+                served, reason = self._served.get(run.id), self._why_failed(run.exports[0])
         if served is not None:
             served.used = next(self._uses)
             future.set_result(served.model)
             return
-        failed = self._failed.get(run.exports[0].key) if run is not None and run.exports else None
-        reason = str(failed.error) if failed else "it was removed from the volume"
-        future.set_exception(
-            UnavailableError(f"no export of it can be served: {reason}", where=f"run {run.id}" if run else None)
-        )
+        where = None if run is None else f"run {run.id}" if step is None else f"step {step} of run {run.id}"
+        future.set_exception(UnavailableError(f"no export of it can be served: {reason}", where=where))
+
+    def _load_version(self, run: RunExports, step: int) -> tuple[_Served | None, str]:
+        served = self._holding((run.id, step))
+        if served is not None:
+            return served, ""
+        try:
+            export = run.export(step)
+        except NotFoundError as error:
+            return None, error.message
+        failed = self._failed.get(export.key)
+        model = self._try(export) if failed is None or self._clock() >= failed.retry else None
+        if model is None:
+            return None, self._why_failed(export)
+        served = self._versions[export.key] = _Served(model=model, used=next(self._uses))
+        return served, ""
+
+    def _why_failed(self, export: Export) -> str:
+        failed = self._failed.get(export.key)
+        return str(failed.error) if failed else "it was removed from the volume"
+
+    def _count(self) -> int:
+        return len(self._served) + len(self._versions)
 
     def _evict(self) -> None:
-        while len(self._served) > self._max_loaded:
-            run_id = min(self._served, key=lambda run_id: self._served[run_id].used)
-            del self._served[run_id]
-        self._metrics.loaded.set(len(self._served))
+        """Puts out what was not used for longest. Of equal age the answer for a run stays."""
+        while self._count() > self._max_loaded:
+            oldest_run = min(self._served, key=lambda run: self._served[run].used, default=None)
+            oldest_version = min(self._versions, key=lambda key: self._versions[key].used, default=None)
+            if oldest_version is not None and (
+                oldest_run is None or self._versions[oldest_version].used < self._served[oldest_run].used
+            ):
+                del self._versions[oldest_version]
+            elif oldest_run is not None:
+                del self._served[oldest_run]
+        self._metrics.loaded.set(self._count())

@@ -26,6 +26,7 @@ from shared.records import ExportManifest, read_record
 
 BEST = "best"
 _HINT = "GET /v1/models lists what can be asked"
+_VERSIONS = "GET /v1/models/{model} lists the versions that can be asked"
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,17 @@ class RunExports:
     id: str
     name: str | None
     exports: tuple[Export, ...] = ()
+
+    def export(self, step: int) -> Export:
+        """The export of one step.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        for export in self.exports:
+            if export.manifest.step == step:
+                return export
+        raise NotFoundError(f"there is no export of step {step}", where=f"run {self.id}", hint=_VERSIONS)
 
 
 class Catalog:

@@ -6,14 +6,14 @@ import weakref
 import pytest
 
 from services.gateway.predict.models import OnnxLoader
-from shared.errors import CorruptExportError, UnavailableError
+from shared.errors import CorruptExportError, NotFoundError, UnavailableError
 
 A, B, C = "20260101-000000-a-0001", "20260102-000000-b-0002", "20260103-000000-c-0003"
 
 
-async def obtained(serving, name: str):
+async def obtained(serving, name: str, *, step: int | None = None):
     """The model of this name; looks at the volume until there is an answer, as the thread would."""
-    task = asyncio.ensure_future(serving.predictor.model(name))
+    task = asyncio.ensure_future(serving.predictor.model(name, step=step))
     await asyncio.sleep(0)
     if not task.done():
         await asyncio.to_thread(serving.predictor.refresh)
@@ -144,6 +144,33 @@ def test_least_recently_used_model_goes_and_comes_back_when_asked(models, make_s
         assert serving.predictor.why_not_ready() is None
 
     asyncio.run(story())
+
+
+def test_step_is_answered_by_its_own_export_and_shares_the_room_of_all_models(models, make_serving) -> None:
+    for step in (1, 2, 3):
+        models.export(A, step, precision=step / 10)
+    serving = make_serving(max_loaded=2)
+
+    async def story() -> None:
+        assert (await obtained(serving, A, step=1)).key == (A, 1)
+        assert (await obtained(serving, A)).key == (A, 3)
+        assert await obtained(serving, A, step=3) is await obtained(serving, A)
+        assert (await obtained(serving, A, step=2)).key == (A, 2)
+        assert serving.predictor.version(A, 1) is None
+        assert serving.metric("tandem_predict_loaded_models") == 2
+        with pytest.raises(NotFoundError, match="step 4"):
+            await obtained(serving, A, step=4)
+
+    asyncio.run(story())
+
+
+def test_step_whose_export_is_corrupt_says_so_and_the_answer_for_the_run_stays(models, make_serving) -> None:
+    models.export(A, 1, precision=0.9)
+    (models.export(A, 2, precision=0.1) / "model.onnx").write_bytes(b"spoilt")
+    serving = make_serving()
+    with pytest.raises(UnavailableError, match="bytes long"):
+        asyncio.run(obtained(serving, A, step=2))
+    assert asyncio.run(obtained(serving, A)).key == (A, 1)
 
 
 def test_model_that_was_swapped_out_is_freed_once_its_last_request_is_done(models, make_serving) -> None:
