@@ -2,11 +2,15 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 UIDS = {"training": "tandem-training", "evaluation": "tandem-evaluation", "serving": "tandem-serving"}
 PANELS = {"timeseries", "stat", "gauge"}
@@ -17,6 +21,39 @@ UNITS = {"none", "short", "percentunit", "s", "bytes", "reqps"}
 def dashboards(root: Path) -> dict[str, dict[str, Any]]:
     folder = root / "docker" / "grafana" / "dashboards"
     return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+
+
+# What Grafana's types leave to others: the Prometheus data source (annotations), and how the editor shows a variable.
+FREE = re.compile(r"/annotations/list\[\d+\]/(step|titleFormat|textFormat|tagKeys)|/templating/list\[\d+\]/definition")
+
+
+def lost(mine: Any, theirs: Any, path: str = "") -> Iterator[str]:
+    """What one document says and the other does not."""
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        for key, value in mine.items():
+            yield from lost(value, theirs.get(key), f"{path}/{key}")
+    elif isinstance(mine, list) and isinstance(theirs, list) and len(mine) == len(theirs):
+        for position, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+            yield from lost(one, other, f"{path}[{position}]")
+    elif mine != theirs:
+        yield path
+
+
+@pytest.mark.parametrize("name", UIDS)
+def test_grafanas_own_types_understand_every_word_of_a_dashboard(
+    dashboards: dict[str, dict[str, Any]], name: str
+) -> None:
+    plugins.register_default_plugins()
+    understood = json.loads(json.dumps(Dashboard.from_json(dashboards[name]), cls=JSONEncoder))
+    assert [path for path in lost(dashboards[name], understood) if not FREE.fullmatch(path)] == []
+
+
+def test_a_word_that_grafana_does_not_know_is_found(dashboards: dict[str, dict[str, Any]]) -> None:
+    plugins.register_default_plugins()
+    board = json.loads(json.dumps(dashboards["training"]))
+    board["panels"][0]["fieldConfig"]["defaults"]["unti"] = "s"
+    understood = json.loads(json.dumps(Dashboard.from_json(board), cls=JSONEncoder))
+    assert "/panels[0]/fieldConfig/defaults/unti" in set(lost(board, understood))
 
 
 @pytest.fixture(scope="module")
