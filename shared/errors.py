@@ -28,8 +28,12 @@
     │   └── FencedError            another writer has taken over; this one must not commit any more
     ├── NotFoundError              no such run, checkpoint, evaluation, model
     ├── ConflictError              it exists, and its state does not allow this
+    ├── AccessError                who asks may not
+    │   ├── UnauthenticatedError   no key, or none that is known
+    │   └── ForbiddenError         the key does not open this
     ├── UnavailableError           not now: no model yet, no slot, an engine that is away; worth a retry
     │   ├── OverloadedError        as much waits as may wait
+    │   ├── RateLimitedError       this client asks more often than it may
     │   └── DeadlineError          there was no answer in time
     ├── InferenceError             a model failed on this input
     │   └── NotFiniteError         it answered with a number that is none, which is never passed on
@@ -231,6 +235,24 @@ class ConflictError(TandemError):
     code = "conflict"
 
 
+class AccessError(TandemError):
+    """Who asks may not."""
+
+    code = "access_denied"
+
+
+class UnauthenticatedError(AccessError):
+    """There was no key, or none that is known."""
+
+    code = "unauthenticated"
+
+
+class ForbiddenError(AccessError):
+    """The key is known, and does not open this."""
+
+    code = "forbidden"
+
+
 class UnavailableError(TandemError):
     """Not now: no model yet, no free slot, an engine that is away. Worth a retry."""
 
@@ -241,6 +263,12 @@ class OverloadedError(UnavailableError):
     """As many pictures wait as may wait."""
 
     code = "overloaded"
+
+
+class RateLimitedError(UnavailableError):
+    """This client asks more often than it may."""
+
+    code = "rate_limited"
 
 
 class DeadlineError(UnavailableError):

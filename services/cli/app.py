@@ -7,7 +7,7 @@ import typer
 import typer.main
 from typer.exceptions import TyperException
 
-from services.cli.commands import data, follow, fsck, models, plot, runs, up, wait, watch
+from services.cli.commands import data, follow, fsck, keys, models, plot, runs, up, wait, watch
 from services.cli.exits import exit_code
 from services.cli.session import Session
 from shared import observe
@@ -16,6 +16,7 @@ from shared.errors import TandemError
 app = typer.Typer(name="tandem", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
+app.add_typer(keys.app, name="keys")
 app.add_typer(plot.app, name="plot")
 app.command("up")(up.up)
 app.command("predict")(models.predict)

@@ -1,6 +1,7 @@
 """Exit codes: what a script learns without reading. Listed in docs/cli.md."""
 
 from shared.errors import (
+    AccessError,
     ConflictError,
     DatasetError,
     InputError,
@@ -18,6 +19,7 @@ EXIT_CODES: tuple[tuple[type[TandemError], int], ...] = (
     (InputError, 2),
     (DatasetError, 2),
     (NotWritableError, 2),
+    (AccessError, 2),
     (UnavailableError, 3),
     (NotFoundError, 4),
     (ConflictError, 5),

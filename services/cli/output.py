@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from rich.table import Table
 
 from services.cli.client.views import Checkpoint, Classification, Evaluation, LogLine, Model, Prediction, Run, RunEvent
+from shared.keys import KeyRecord
 
 UNKNOWN = "-"
 
@@ -158,6 +159,15 @@ def rate(value: float | None) -> str:
 def _clock(moment: float) -> str:
     """A moment in local time; with its day, since logs go over midnight."""
     return time.strftime("%m-%d %H:%M:%S", time.localtime(moment))
+
+
+def keys_table(keys: Iterable[KeyRecord]) -> Table:
+    """API keys, one a line, without anything of their secrets."""
+    table = _table("key", "scopes", "made")
+    for key in keys:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created))
+        table.add_row(key.name, ", ".join(key.scopes), made)
+    return table
 
 
 def _table(*columns: str) -> Table:

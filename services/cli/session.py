@@ -35,8 +35,13 @@ class Session:
 
     def client(self) -> Client:
         """A client of the gateway that the settings name."""
+        return self.connect(self.settings.url, key=self.key)
+
+    @property
+    def key(self) -> str | None:
+        """The API key that the settings have."""
         key = self.settings.api_key
-        return self.connect(self.settings.url, key=None if key is None else key.get_secret_value())
+        return None if key is None else key.get_secret_value()
 
     def show(self, text: str) -> None:
         """Prints one line of a result, as it is: never wrapped, and nothing in it is taken for markup."""

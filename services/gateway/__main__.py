@@ -12,6 +12,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from services.gateway import server
+from services.gateway.access.audit import Audit
+from services.gateway.access.keyring import Keyring
 from services.gateway.app import create_app
 from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
@@ -33,7 +35,7 @@ from services.gateway.slots import Slots
 from services.gateway.streams.streams import Streams
 from shared import atomic, logs, observe
 from shared.data import catalog
-from shared.errors import ConflictError, DatasetMissingError, SettingsError, VolumeError
+from shared.errors import ConflictError, DatasetMissingError, SettingsError, TandemError, VolumeError
 from shared.layout import Volume
 from shared.lifecycle import StopEvent
 from shared.settings import load_settings
@@ -79,14 +81,15 @@ def _run(settings: GatewaySettings) -> int:
     stop.install()
     volume = Volume(settings.volume.absolute())
     atomic.probe_writable(volume.gateway)
+    keyring = _keyring(settings)
     lock = VolumeLock(volume=volume, holder={"pid": os.getpid(), "host": socket.gethostname()})
     lock.take()
-    listener = server.bind(settings.gateway_host, settings.gateway_port)
+    listener = server.bind(settings.gateway_host, settings.gateway_port, loopback_only=not keyring.asks)
     url = server.address(listener)
     lock.tell(address=url)
     log_file = logs.also_to(volume.gateway / "log.jsonl", service="gateway")
     try:
-        _steer_and_serve(settings, volume=volume, stop=stop, listener=listener, url=url)
+        _steer_and_serve(settings, volume=volume, keyring=keyring, stop=stop, listener=listener, url=url)
     finally:
         log_file.close()
         lock.release()
@@ -94,7 +97,7 @@ def _run(settings: GatewaySettings) -> int:
 
 
 def _steer_and_serve(
-    settings: GatewaySettings, *, volume: Volume, stop: StopEvent, listener: socket.socket, url: str
+    settings: GatewaySettings, *, volume: Volume, keyring: Keyring, stop: StopEvent, listener: socket.socket, url: str
 ) -> None:
     atomic.sweep(volume.runs)
     registry = CollectorRegistry()
@@ -177,12 +180,15 @@ def _steer_and_serve(
         routers=[predicting.router()],
         body_bytes=settings.gateway_body_bytes,
         picture_bytes=settings.predict_body_bytes,
+        keyring=keyring,
+        audit=Audit(path=volume.gateway / "audit.jsonl", clock=time.time),
     )
     predicting.install(app)
     loop.start()
     follower.start()
     predicting.start()
     sys.stdout.write(f"tandem gateway: {url}/docs (API), {url}/metrics, volume {volume.root}\n")
+    sys.stdout.write(f"{_who_may_ask(settings, keyring)}\n")
     sys.stdout.flush()
     try:
         server.serve(app, listener, log_level=settings.log_level, on_stop=streams.hub.close)
@@ -193,6 +199,25 @@ def _steer_and_serve(
         follower.join()
         if settings.gateway_stop_slots_on_exit:
             reconciler.stop_slots(sleep=time.sleep, poll=0.1)
+
+
+def _keyring(settings: GatewaySettings) -> Keyring:
+    keyring = Keyring(settings.gateway_keys)
+    try:
+        keyring.check()
+    except OSError as error:
+        raise SettingsError(
+            f"cannot be read: {error.strerror}", where=f"TANDEM_GATEWAY_KEYS {error.filename}"
+        ) from error
+    except TandemError as error:
+        raise SettingsError(str(error), where="TANDEM_GATEWAY_KEYS", hint=error.hint) from error
+    return keyring
+
+
+def _who_may_ask(settings: GatewaySettings, keyring: Keyring) -> str:
+    if not keyring.asks:
+        return "No key file: it listens to this machine alone and asks nobody for a key (TANDEM_GATEWAY_KEYS)"
+    return f"Asks for a key of {settings.gateway_keys}, which has {keyring.check()}"
 
 
 def _launcher(settings: GatewaySettings, *, volume: Volume) -> Launcher:

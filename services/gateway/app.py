@@ -1,12 +1,17 @@
 """The HTTP application, made of parts that are already built. Nothing starts here; `__main__` wires and runs."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
 from services.gateway import errors
+from services.gateway.access.audit import Audit
+from services.gateway.access.description import describe
+from services.gateway.access.gate import Gate
+from services.gateway.access.keyring import Keyring
 from services.gateway.metrics import RequestMetrics
 from services.gateway.middleware import BodyLimit, Counted, Guard
 from services.gateway.parts import Parts
@@ -29,6 +34,8 @@ def create_app(
     routers: Sequence[APIRouter] = (),
     body_bytes: int = 1 << 20,
     picture_bytes: int = 16 << 20,
+    keyring: Keyring | None = None,
+    audit: Audit | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -38,8 +45,10 @@ def create_app(
         routers: More routes, such as those of the predictor.
         body_bytes: The greatest body of a request.
         picture_bytes: The greatest body of a request to classify pictures.
+        keyring: Knows who may ask; None: everybody may.
+        audit: Where it is written down who asked for a change.
     """
-    app = FastAPI(
+    app: FastAPI = _Api(
         title="tandem",
         version=observe.version(),
         description=DESCRIPTION,
@@ -48,6 +57,7 @@ def create_app(
         middleware=[
             Middleware(Counted, metrics=RequestMetrics(registry)),
             Middleware(Guard),
+            Middleware(Gate, routes=lambda: app.routes, keyring=keyring or Keyring(), audit=audit),
             Middleware(BodyLimit, limit_of=_limits(body_bytes, picture_bytes)),
         ],
     )
@@ -57,6 +67,16 @@ def create_app(
     for router in (runs.routes, bulk.routes, results.routes, streams.routes, places.routes, *routers, health.routes):
         app.include_router(router)
     return app
+
+
+class _Api(FastAPI):
+    """Adds to the description of each route what the gate asks for."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        if not self.openapi_schema:
+            describe(super().openapi(), self.routes)
+        return super().openapi()
 
 
 def _limits(body_bytes: int, picture_bytes: int) -> Callable[[str], int]:

@@ -31,6 +31,8 @@ STATUSES: Mapping[type[errors.TandemError], int] = {
     errors.FencedError: 409,
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
+    errors.AccessError: 403,
+    errors.UnauthenticatedError: 401,
     errors.UnavailableError: 503,
     errors.ImageFormatError: 415,
     errors.ImageTooLargeError: 413,
@@ -42,6 +44,7 @@ STATUSES: Mapping[type[errors.TandemError], int] = {
     errors.BodyTimeoutError: 408,
     errors.MediaTypeError: 415,
     errors.OverloadedError: 429,
+    errors.RateLimitedError: 429,
     errors.DeadlineError: 504,
 }
 RETRY_SECONDS = 2
@@ -118,12 +121,19 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
+def answer_error(error: errors.TandemError, *, retry_after: int = RETRY_SECONDS) -> JSONResponse:
+    """What is answered for an error; `retry_after` in seconds, where trying again makes sense."""
+    status = status_of(error)
+    headers = {"Retry-After": str(retry_after)} if status in BUSY else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return answer(status, code=error.code, message=error.message, where=error.where, hint=error.hint, headers=headers)
+
+
 async def _on_tandem_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.TandemError):
         raise error
-    status = status_of(error)
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status in BUSY else None
-    return answer(status, code=error.code, message=error.message, where=error.where, hint=error.hint, headers=headers)
+    return answer_error(error)
 
 
 async def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:

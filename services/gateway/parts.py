@@ -11,6 +11,7 @@ from typing import Annotated, Protocol, cast
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from services.gateway.access.audit import CALL, Call
 from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
 from services.gateway.series import SeriesReader
@@ -75,6 +76,11 @@ def _views(request: Request) -> EncodedViews:
     return _parts(request).views
 
 
+def _call(request: Request) -> Call:
+    return cast(Call, request.scope[CALL])
+
+
+NeedsCall = Annotated[Call, Depends(_call)]
 NeedsParts = Annotated[Parts, Depends(_parts)]
 NeedsRegistry = Annotated[CollectorRegistry, Depends(_registry)]
 NeedsRuns = Annotated[RunControl, Depends(_runs)]

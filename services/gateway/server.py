@@ -1,5 +1,6 @@
 """The HTTP server: a socket that is bound before anything else is done, and uvicorn on it."""
 
+import ipaddress
 import socket
 from collections.abc import Callable
 
@@ -9,8 +10,13 @@ from fastapi import FastAPI
 from shared.errors import SettingsError
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, loopback_only: bool = False) -> socket.socket:
     """A socket that listens at host and port; port 0 takes a free one.
+
+    Args:
+        host: A name or an address.
+        port: Its port.
+        loopback_only: Whether addresses that other machines can reach are refused.
 
     Raises:
         SettingsError: It cannot be had: in use, not this machine's, not allowed.
@@ -20,6 +26,14 @@ def bind(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise SettingsError(f"cannot listen at {host}: {error.strerror}", where="TANDEM_GATEWAY_HOST") from error
+    if loopback_only and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        listener.close()
+        raise SettingsError(
+            f"without API keys it listens to this machine alone, and others can reach {host}",
+            where="TANDEM_GATEWAY_HOST",
+            hint="Make a key with `tandem keys create NAME --scope control --file FILE` and name the file in "
+            "TANDEM_GATEWAY_KEYS, or listen at 127.0.0.1",
+        )
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

@@ -16,6 +16,10 @@ class GatewaySettings(PredictSettings):
 
     gateway_host: str = Field(default="127.0.0.1", min_length=1, description="the address to listen at")
     gateway_port: int = Field(default=8000, ge=0, le=65_535, description="the port to listen at; 0 takes a free one")
+    gateway_keys: Path | None = Field(
+        default=None,
+        description="the file of the API keys; none: nobody is asked for one, and only this machine can ask",
+    )
     gateway_launcher: Literal["process", "docker"] = Field(
         default="process",
         description="whether trainers are processes of this machine, or containers of a compose project",

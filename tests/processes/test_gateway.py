@@ -14,7 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from services.cli.client import connect
 from services.gateway.launchers.procfs import holders
+from shared.errors import UnauthenticatedError
+from shared.keys import create_key, revoke_key
 from shared.layout import Volume
 
 TRAINER = Path(__file__).with_name("fake_trainer.py")
@@ -270,3 +273,40 @@ def test_the_gateway_is_small_and_imports_no_tensorflow(standing: Any) -> None:
     resident = int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1))  # type: ignore[union-attr]
     assert resident < 150 * 1024, "KiB"
     assert "tensorflow" not in Path(f"/proc/{standing.process.pid}/maps").read_text()
+
+
+def test_without_keys_it_listens_to_this_machine_alone_and_says_so(volume: Path) -> None:
+    refused = GatewayProcess(volume, "--host", "0.0.0.0")
+    _, errors = refused.process.communicate(timeout=SECONDS)
+    assert refused.process.returncode == 2
+    assert "TANDEM_GATEWAY_KEYS" in errors
+    assert "tandem keys create" in errors
+    gateway = GatewayProcess(volume).ready()
+    assert gateway.process.stdout is not None
+    assert "asks nobody for a key" in gateway.process.stdout.readline()
+    gateway.end(signal.SIGTERM)
+
+
+def test_with_keys_it_listens_to_all_and_asks_for_one_until_it_is_revoked(volume: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    missing = GatewayProcess(volume, "--host", "0.0.0.0", TANDEM_GATEWAY_KEYS=str(keys))
+    _, errors = missing.process.communicate(timeout=SECONDS)
+    assert missing.process.returncode == 2
+    assert "there is no such key file" in errors
+    secret = create_key(keys, name="ci", scopes=("read", "control"), clock=time.time)
+    gateway = GatewayProcess(volume, "--host", "0.0.0.0", TANDEM_GATEWAY_KEYS=str(keys)).ready()
+    assert gateway.get("/v1/runs", check=False).status_code == 401
+    with connect(gateway.url, key=secret) as client:
+        run = client.start_run(recipe="shapes")
+        client.kill_run(run.id)
+        revoke_key(keys, "ci")
+        with pytest.raises(UnauthenticatedError):
+            client.runs()
+    gateway.end(signal.SIGTERM)
+    lines = [json.loads(line) for line in (volume / "gateway" / "audit.jsonl").read_text().splitlines()]
+    assert [(line["who"], line["what"], line["run"]) for line in lines] == [
+        ("ci", "start", run.id),
+        ("ci", "kill", run.id),
+    ]
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(secret.encode() in data for data in written)

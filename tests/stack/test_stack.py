@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import pytest
 
+from shared.keys import create_key, revoke_key
+
 PROJECT = "tandem-test"
 TRAINER = f"{PROJECT}-trainer-0"
 SPEC = {
@@ -64,7 +66,8 @@ class Stack:
         return done.stdout + done.stderr
 
     def api(self, method: str, path: str, body: object = None) -> Any:
-        return ask(self.gateway, method, path, body)
+        key = (self.root / "docker/secrets/operator-key").read_text().strip()
+        return ask(self.gateway, method, path, body, {"Authorization": f"Bearer {key}"})
 
     def query(self, expression: str) -> list[Any]:
         found: list[Any] = ask(self.prometheus, "GET", f"/api/v1/query?query={quote(expression)}")["data"]["result"]
@@ -81,11 +84,11 @@ class Refused(OSError):
         self.headers = headers
 
 
-def ask(port: int, method: str, path: str, body: object = None) -> Any:
+def ask(port: int, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
     # Not urllib, which leaves its socket open when the other side is restarted in the middle.
     with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
         data = None if body is None else json.dumps(body)
-        connection.request(method, path, data, {"Content-Type": "application/json"})
+        connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
         with connection.getresponse() as answer:
             text = answer.read()
             if answer.status >= 400:
@@ -135,6 +138,30 @@ def test_the_stack_is_up_and_its_slot_has_looked_at_its_devices(stack: Stack) ->
     assert slot["name"] == "trainer-0"
     assert slot["devices"][0]["kind"] == "cpu"
     assert docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", TRAINER) == "exited 0"
+
+
+def test_the_api_asks_for_a_key_and_health_and_metrics_do_not(stack: Stack) -> None:
+    for method, path in [("GET", "/v1/runs"), ("POST", "/v1/runs")]:
+        with pytest.raises(Refused) as refused:
+            ask(stack.gateway, method, path, {})
+        assert refused.value.status == 401
+    assert ask(stack.gateway, "GET", "/livez")["live"]
+
+
+def test_a_key_that_is_made_or_revoked_on_the_host_counts_at_once(stack: Stack) -> None:
+    file = stack.root / "docker/secrets/gateway/keys.json"
+    secret = create_key(file, name="visitor", scopes=("read",), clock=time.time)
+    headers = {"Authorization": f"Bearer {secret}"}
+    try:
+        assert ask(stack.gateway, "GET", "/v1/runs", headers=headers)["runs"] == []
+        with pytest.raises(Refused) as refused:
+            ask(stack.gateway, "POST", "/v1/runs", {}, headers)
+        assert refused.value.status == 403
+    finally:
+        revoke_key(file, "visitor")
+    with pytest.raises(Refused) as refused:
+        ask(stack.gateway, "GET", "/v1/runs", headers=headers)
+    assert refused.value.status == 401
 
 
 def test_no_container_runs_as_root_or_can_write_to_its_root(stack: Stack) -> None:

@@ -72,7 +72,7 @@ def up(
                 f"port {PORT} is taken; the gateway listens on {chosen}: export TANDEM_URL=http://{HOST}:{chosen}"
             )
         keeper = Keeper(children=_children(root, chosen), clock=time.monotonic)
-        with connect(f"http://{HOST}:{chosen}") as client:
+        with connect(f"http://{HOST}:{chosen}", key=session.key) as client:
             together = _together(plan, place, keeper, client, screen, keep=keep)
             return together.run()
 

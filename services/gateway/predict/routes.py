@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.gateway.access.scopes import needs
 from services.gateway.errors import documented
 from services.gateway.predict.classify import DEFAULT_TOP, MOST_TOP, Classifier
 from services.gateway.predict.predictor import Predictor
@@ -113,6 +114,7 @@ def router(*, predictor: Predictor, classifier: Classifier) -> APIRouter:
     routes = APIRouter(tags=["models"])
 
     @routes.get("/v1/models", responses=documented())
+    @needs("read", "predict")
     async def list_models() -> ModelsView:
         """Every run that has a judged and exported checkpoint, and which one answers for it now."""
         catalog = predictor.catalog()
@@ -122,6 +124,7 @@ def router(*, predictor: Predictor, classifier: Classifier) -> APIRouter:
         return ModelsView(models=views)
 
     @routes.get("/v1/models/{model}", responses=documented(404, 503))
+    @needs("read", "predict")
     async def show_model(model: str) -> ModelView:
         """What answers now for a run's id, a run's name (its newest run), or `best`."""
         return _view(model, predictor.catalog().resolve(model), predictor)
@@ -132,6 +135,7 @@ def router(*, predictor: Predictor, classifier: Classifier) -> APIRouter:
         responses=documented(404, 408, 415, 429, 503, 504),
         openapi_extra=_classify_schema(),
     )
+    @needs("predict")
     async def classify(model: str, request: Request) -> Response:
         """Recognises pictures.
 

@@ -7,10 +7,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.gateway import errors
+from services.gateway.access.scopes import needs
 from services.gateway.control import RunControl
 from services.gateway.errors import ErrorView
 from services.gateway.listing import Filter
-from services.gateway.parts import NeedsRuns
+from services.gateway.parts import NeedsCall, NeedsRuns
 from services.gateway.routes.runs import Name, Steps
 from shared.errors import InputError, TandemError
 
@@ -64,9 +65,12 @@ class BulkView(BaseModel):
 
 
 @routes.post("/runs:{transition}", responses=errors.documented(404))
-def ask_many(transition: Bulk, body: BulkRequest, runs: NeedsRuns) -> BulkView:
+@needs("control", what="{transition}")
+def ask_many(transition: Bulk, body: BulkRequest, runs: NeedsRuns, call: NeedsCall) -> BulkView:
     """Asks the same of many runs, one after the other; one that refuses does not keep the others from it."""
-    return BulkView(results=[_ask(runs, transition, run, body) for run in _meant(runs, body)])
+    results = [_ask(runs, transition, run, body) for run in _meant(runs, body)]
+    call.results += [(each.run, each.status) for each in results]
+    return BulkView(results=results)
 
 
 def _meant(runs: RunControl, body: BulkRequest) -> list[str]:

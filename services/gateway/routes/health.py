@@ -5,6 +5,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
 from services.gateway import errors
+from services.gateway.access.scopes import needs_no_key
 from services.gateway.parts import NeedsParts, NeedsRegistry
 
 routes = APIRouter(tags=["health"])
@@ -26,12 +27,14 @@ class Readiness(BaseModel):
 
 
 @routes.get("/livez", responses=errors.documented())
+@needs_no_key
 async def livez() -> Live:
     """Whether the process lives. Asks nothing of the volume."""
     return Live()
 
 
 @routes.get("/readyz", responses={**errors.documented(), 503: {"model": Readiness, "description": "Not ready"}})
+@needs_no_key
 def readyz(parts: NeedsParts, response: Response, model: bool = False) -> Readiness:
     """Whether runs can be steered; with `?model=1` also whether there is a judged model to predict with."""
     asked = parts.checks | ({"model": parts.predictor} if model else {})
@@ -45,6 +48,7 @@ def readyz(parts: NeedsParts, response: Response, model: bool = False) -> Readin
     response_class=Response,
     responses={**errors.documented(), 200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
 )
+@needs_no_key
 def metrics(registry: NeedsRegistry) -> Response:
     """Everything the gateway counts, in Prometheus' text format."""
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from services.gateway import errors
+from services.gateway.access.scopes import needs
 from services.gateway.parts import NeedsParts, NeedsRuns
 from services.gateway.slots import Slot
 from services.gateway.views import SlotsView, SlotView
@@ -30,12 +31,14 @@ class RecipesView(BaseModel):
 
 
 @routes.get("/recipes", responses=errors.documented())
+@needs("read")
 def list_recipes(parts: NeedsParts) -> RecipesView:
     """The recipes that a run can begin from."""
     return RecipesView(recipes=[_recipe(name, parts) for name in recipes.recipe_names(parts.recipes_folder)])
 
 
 @routes.get("/slots", responses=errors.documented())
+@needs("read")
 def list_slots(parts: NeedsParts, runs: NeedsRuns) -> SlotsView:
     """The places where a trainer can run, and what is in each."""
     kept = {each.slot: each.run.id for each in runs.situations() if each.slot is not None}

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from services.gateway import errors
+from services.gateway.access.scopes import needs
 from services.gateway.index import Run
 from services.gateway.parts import NeedsRuns, NeedsSeries
 from services.gateway.routes.runs import RunId
@@ -28,6 +29,7 @@ routes = APIRouter(prefix="/v1/runs/{run}", tags=["results"])
 
 
 @routes.get("/series", responses=errors.documented(404))
+@needs("read")
 def show_series(
     run: RunId,
     runs: NeedsRuns,
@@ -45,12 +47,14 @@ def show_series(
 
 
 @routes.get("/evaluations", responses=errors.documented(404))
+@needs("read")
 def list_evaluations(run: RunId, runs: NeedsRuns) -> EvaluationsView:
     """Every verdict on a run, without confusion matrices and figures of classes."""
     return EvaluationsView(evaluations=[evaluation_view(each) for each in runs.show(run).run.verdicts])
 
 
 @routes.get("/evaluations/{step}/{weights}", responses=errors.documented(404))
+@needs("read")
 def show_evaluation(
     run: RunId,
     step: Step,
@@ -72,6 +76,7 @@ def show_evaluation(
 
 
 @routes.get("/checkpoints", responses=errors.documented(404))
+@needs("read")
 def list_checkpoints(run: RunId, runs: NeedsRuns) -> CheckpointsView:
     """The checkpoints of a run that are on the volume."""
     found = runs.show(run).run
@@ -84,12 +89,14 @@ def list_checkpoints(run: RunId, runs: NeedsRuns) -> CheckpointsView:
 
 
 @routes.post("/checkpoints/{step}:pin", status_code=204, responses=errors.documented(404))
+@needs("control", what="pin")
 def pin_checkpoint(run: RunId, step: Step, runs: NeedsRuns) -> None:
     """Keeps a checkpoint, whatever the run's specification says about retention."""
     runs.pin(run, step, pinned=True)
 
 
 @routes.post("/checkpoints/{step}:unpin", status_code=204, responses=errors.documented(404))
+@needs("control", what="unpin")
 def unpin_checkpoint(run: RunId, step: Step, runs: NeedsRuns) -> None:
     """Leaves a checkpoint to what the run's specification says about retention."""
     runs.pin(run, step, pinned=False)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway import errors
+from services.gateway.access.scopes import needs
 from services.gateway.control import RunControl
 from services.gateway.listing import LONGEST_PAGE, PAGE, Filter, page
 from services.gateway.making import Key
@@ -111,6 +112,7 @@ class Tagging(BaseModel):
 
 
 @routes.post("", status_code=201, responses=errors.documented(404, 409, 503))
+@needs("control", what="start")
 def start_run(body: RunRequest, runs: NeedsRuns, response: Response, key: IdempotencyKey = None) -> RunView:
     """Starts a run. It begins as soon as a slot is free; until then it is queued."""
     asked = Key.of(key, "start", body.model_dump(mode="json"))
@@ -120,6 +122,7 @@ def start_run(body: RunRequest, runs: NeedsRuns, response: Response, key: Idempo
 
 
 @routes.get("", response_model=RunsView, responses=errors.documented())
+@needs("read")
 def list_runs(runs: NeedsRuns, views: NeedsViews, asked: Annotated[ListQuery, Query()]) -> Response:
     """A page of runs, oldest first: the newest, or with `cursor` those before an earlier page."""
     which = Filter.parse(states=asked.state, labels=asked.label, name=asked.name)
@@ -140,24 +143,28 @@ def list_runs(runs: NeedsRuns, views: NeedsViews, asked: Annotated[ListQuery, Qu
 
 
 @routes.get("/{run}", responses=errors.documented(404))
+@needs("read")
 def show_run(run: RunId, runs: NeedsRuns) -> RunView:
     """One run, as it is now."""
     return run_view(runs.show(run))
 
 
 @routes.patch("/{run}", responses=errors.documented(404))
+@needs("control", what="tag")
 def tag_run(run: RunId, body: Tagging, runs: NeedsRuns) -> RunView:
     """Changes a run's priority or labels. Neither touches what it computes."""
     return run_view(runs.tag(run, priority=body.priority, labels=body.labels))
 
 
 @routes.delete("/{run}", status_code=204, responses=errors.documented(404, 409))
+@needs("control", what="delete")
 def delete_run(run: RunId, runs: NeedsRuns) -> None:
     """Removes a run that has ended, with everything that it made."""
     runs.delete(run)
 
 
 @routes.post("/{run}:pause", status_code=202, responses=errors.documented(404, 409, 503))
+@needs("control", what="pause")
 def pause_run(run: RunId, runs: NeedsRuns, body: PauseRequest | None = None) -> RunView:
     """Asks a run to stand still at the end of a step, in its slot or without one."""
     asked = body or PauseRequest()
@@ -165,6 +172,7 @@ def pause_run(run: RunId, runs: NeedsRuns, body: PauseRequest | None = None) -> 
 
 
 @routes.post("/{run}:resume", status_code=202, responses=errors.documented(404, 409, 503))
+@needs("control", what="resume")
 def resume_run(run: RunId, runs: NeedsRuns, body: ResumeRequest | None = None) -> RunView:
     """Asks a paused run to train on; with `steps`, any run that has not been stopped to make more than it was to."""
     asked = body or ResumeRequest()
@@ -172,24 +180,28 @@ def resume_run(run: RunId, runs: NeedsRuns, body: ResumeRequest | None = None) -
 
 
 @routes.post("/{run}:stop", status_code=202, responses=errors.documented(404, 409, 503))
+@needs("control", what="stop")
 def stop_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
     """Asks a run to commit a last checkpoint and to end for good. Asking again changes nothing."""
     return run_view(runs.stop(run, reason=(body or Asked()).reason))
 
 
 @routes.post("/{run}:kill", status_code=202, responses=errors.documented(404, 409, 503))
+@needs("control", what="kill")
 def kill_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
     """Ends a run for good, at once: the steps since its last checkpoint are lost."""
     return run_view(runs.kill(run, reason=(body or Asked()).reason))
 
 
 @routes.post("/{run}:restart", status_code=202, responses=errors.documented(404, 409, 503))
+@needs("control", what="restart")
 def restart_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
     """Has a run that was stopped or has failed go on from its newest checkpoint, with a new budget of restarts."""
     return run_view(runs.restart(run, reason=(body or Asked()).reason))
 
 
 @routes.post("/{run}:fork", status_code=201, responses=errors.documented(404, 409, 503))
+@needs("control", what="fork")
 def fork_run(
     run: RunId, runs: NeedsRuns, response: Response, body: ForkRequest | None = None, key: IdempotencyKey = None
 ) -> RunView:

@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from services.gateway import errors
+from services.gateway.access.scopes import needs
 from services.gateway.parts import NeedsStreams
 from services.gateway.routes.runs import RunId
 from services.gateway.streams.history import Page
@@ -80,6 +81,7 @@ LastEventId = Annotated[str | None, Header(description="the id of the last messa
 
 
 @routes.get("/runs/{run}/events", response_model=EventsView, responses=errors.documented(404))
+@needs("read")
 def list_events(
     *,
     run: RunId,
@@ -93,6 +95,7 @@ def list_events(
 
 
 @routes.get("/runs/{run}/logs", response_model=LogsView, responses=errors.documented(404))
+@needs("read")
 def list_logs(
     *,
     run: RunId,
@@ -113,6 +116,7 @@ def list_logs(
 
 
 @routes.get("/runs/{run}/stream", response_class=StreamingResponse, responses={**errors.documented(404, 429), **STREAM})
+@needs("read")
 def stream_run(
     *,
     run: RunId,
@@ -137,6 +141,7 @@ def stream_run(
 
 
 @routes.get("/stream", response_class=StreamingResponse, responses={**errors.documented(429), **STREAM})
+@needs("read")
 def stream_all(
     *,
     streams: NeedsStreams,

@@ -1,0 +1,35 @@
+"""What OpenAPI says of keys: the scheme, which scopes open each route, and how it refuses."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from starlette.routing import BaseRoute
+
+from services.gateway.access.scopes import entries
+
+SCHEME = "key"
+
+
+def describe(schema: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
+    """Adds it to a description of the application."""
+    schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes[SCHEME] = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, where the gateway has a key file. `tandem keys create` makes one.",
+    }
+    for entry in entries(routes):
+        for method in entry.methods:
+            operation = schema["paths"].get(entry.path, {}).get(method.lower())
+            if operation is None or not entry.needs.scopes:
+                continue
+            # Without a key file nobody is asked for one: that is the empty alternative.
+            operation["security"] = [{SCHEME: [scope]} for scope in entry.needs.scopes] + [{}]
+            refusals = {str(status): _refusal(status) for status in (401, 403, 503)}
+            operation["responses"] = dict(sorted({**refusals, **operation["responses"]}.items()))
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    shape = {"$ref": "#/components/schemas/ErrorAnswer"}
+    return {"description": HTTPStatus(status).phrase, "content": {"application/json": {"schema": shape}}}
