@@ -38,6 +38,9 @@ class DatasetSpec(Part):
 
     kind: Literal["cifar10", "cifar100", "folder", "npz", "idx", "shapes"] = "cifar10"
     path: str | None = None
+    holdout: int = Field(
+        default=0, ge=0, description="training examples that are judged instead of the test split; 0: that is judged"
+    )
     seed: int = Field(default=0, ge=0, lt=2**31, description="of the generator; used by `shapes` alone")
     train_examples: int = Field(default=20_000, ge=1, le=10_000_000, description="used by `shapes` alone")
     test_examples: int = Field(default=2_000, ge=1, le=10_000_000, description="used by `shapes` alone")

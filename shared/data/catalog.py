@@ -7,6 +7,7 @@ from pathlib import Path
 from shared.data import cifar, folder, idx, npz
 from shared.data.cache import ArrayCache
 from shared.data.examples import Dataset
+from shared.data.holdout import hold_out
 from shared.data.shapes import open_shapes
 from shared.errors import DatasetError, DatasetMissingError
 from shared.layout import Volume
@@ -68,13 +69,14 @@ def open_dataset(spec: DatasetSpec, *, volume: Volume) -> Dataset:
     Raises:
         DatasetMissingError: Its files are not there; says where it looked and how to put them in place.
         DatasetCorruptError: A file is there and wrong; names it.
-        DatasetError: A folder cannot be read, or what is derived from the files cannot be written to the volume.
+        DatasetError: A folder cannot be read, what is derived from the files cannot be written to the volume, or
+            nothing would be left to train on.
     """
     kind = KINDS[spec.kind]
     root = location(spec.kind, spec.path, volume=volume)
     try:
         kind.find(root)
-        return kind.open(spec, root, ArrayCache(root=volume.dataset_cache))
+        dataset = kind.open(spec, root, ArrayCache(root=volume.dataset_cache))
     except DatasetMissingError as error:
         placing = f"{kind.placing} ({root}), or let dataset.path name another place"
         raise DatasetMissingError(error.message, where=error.where, hint=error.hint or placing) from error
@@ -82,6 +84,7 @@ def open_dataset(spec: DatasetSpec, *, volume: Volume) -> Dataset:
         raise DatasetError(
             f"cannot be read: {error.strerror or error}", where=str(error.filename or root), hint="Check its rights"
         ) from error
+    return hold_out(dataset, spec.holdout) if spec.holdout else dataset
 
 
 def at_hand(kind: str, path: str | None, volume: Volume) -> bool:
