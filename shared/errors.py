@@ -266,9 +266,20 @@ class OverloadedError(UnavailableError):
 
 
 class RateLimitedError(UnavailableError):
-    """This client asks more often than it may."""
+    """This client asks more often than it may.
+
+    Args:
+        message: As of every error; so are `where` and `hint`.
+        retry_after: Whole seconds until it may again, where that is known.
+    """
 
     code = "rate_limited"
+
+    def __init__(
+        self, message: str, *, where: str | None = None, hint: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.retry_after = retry_after
 
 
 class DeadlineError(UnavailableError):

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from services.gateway import server
 from services.gateway.access.audit import Audit
 from services.gateway.access.keyring import Keyring
+from services.gateway.access.rates import Rates
 from services.gateway.app import create_app
 from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
@@ -182,6 +183,7 @@ def _steer_and_serve(
         picture_bytes=settings.predict_body_bytes,
         keyring=keyring,
         audit=Audit(path=volume.gateway / "audit.jsonl", clock=time.time),
+        rates=Rates(per_second=settings.rates, clock=time.monotonic),
     )
     predicting.install(app)
     loop.start()

@@ -12,6 +12,7 @@ from services.gateway.access.audit import Audit
 from services.gateway.access.description import describe
 from services.gateway.access.gate import Gate
 from services.gateway.access.keyring import Keyring
+from services.gateway.access.rates import Rates
 from services.gateway.metrics import RequestMetrics
 from services.gateway.middleware import BodyLimit, Counted, Guard
 from services.gateway.parts import Parts
@@ -36,6 +37,7 @@ def create_app(
     picture_bytes: int = 16 << 20,
     keyring: Keyring | None = None,
     audit: Audit | None = None,
+    rates: Rates | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -47,6 +49,7 @@ def create_app(
         picture_bytes: The greatest body of a request to classify pictures.
         keyring: Knows who may ask; None: everybody may.
         audit: Where it is written down who asked for a change.
+        rates: How often one client may ask.
     """
     app: FastAPI = _Api(
         title="tandem",
@@ -57,7 +60,7 @@ def create_app(
         middleware=[
             Middleware(Counted, metrics=RequestMetrics(registry)),
             Middleware(Guard),
-            Middleware(Gate, routes=lambda: app.routes, keyring=keyring or Keyring(), audit=audit),
+            Middleware(Gate, routes=lambda: app.routes, keyring=keyring or Keyring(), audit=audit, rates=rates),
             Middleware(BodyLimit, limit_of=_limits(body_bytes, picture_bytes)),
         ],
     )

@@ -121,10 +121,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
-def answer_error(error: errors.TandemError, *, retry_after: int = RETRY_SECONDS) -> JSONResponse:
-    """What is answered for an error; `retry_after` in seconds, where trying again makes sense."""
+def answer_error(error: errors.TandemError) -> JSONResponse:
+    """What is answered for an error."""
     status = status_of(error)
-    headers = {"Retry-After": str(retry_after)} if status in BUSY else {}
+    known = error.retry_after if isinstance(error, errors.RateLimitedError) else None
+    headers = {"Retry-After": str(known or RETRY_SECONDS)} if status in BUSY else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return answer(status, code=error.code, message=error.message, where=error.where, hint=error.hint, headers=headers)

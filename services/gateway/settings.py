@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from services.gateway.predict.settings import PredictSettings
 from shared import recipes
+from shared.keys import Scope
 
 
 class GatewaySettings(PredictSettings):
@@ -57,10 +58,24 @@ class GatewaySettings(PredictSettings):
         default=8 * 2**20, ge=4096, description="of a slot's printed output that are kept, twice"
     )
     gateway_body_bytes: int = Field(default=2**20, ge=1024, description="the longest body, pictures apart")
+    gateway_read_rate: float = Field(
+        default=200.0, ge=0, le=1e6, description="requests a second of one client that read; 0: as many as it likes"
+    )
+    gateway_predict_rate: float = Field(default=5_000.0, ge=0, le=1e6, description="likewise, that classify")
+    gateway_control_rate: float = Field(default=50.0, ge=0, le=1e6, description="likewise, that change something")
     gateway_streams: int = Field(default=256, ge=1, le=10_000, description="how many streams may be open at once")
     gateway_stop_slots_on_exit: bool = Field(
         default=False, description="when the gateway ends in order, trainers release their slots too"
     )
+
+    @property
+    def rates(self) -> dict[Scope, float]:
+        """Requests a second of one client, by scope."""
+        return {
+            "read": self.gateway_read_rate,
+            "predict": self.gateway_predict_rate,
+            "control": self.gateway_control_rate,
+        }
 
     @field_validator("gateway_trainer_command")
     @classmethod

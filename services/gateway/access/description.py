@@ -26,7 +26,7 @@ def describe(schema: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
                 continue
             # Without a key file nobody is asked for one: that is the empty alternative.
             operation["security"] = [{SCHEME: [scope]} for scope in entry.needs.scopes] + [{}]
-            refusals = {str(status): _refusal(status) for status in (401, 403, 503)}
+            refusals = {str(status): _refusal(status) for status in (401, 403, 429, 503)}
             operation["responses"] = dict(sorted({**refusals, **operation["responses"]}.items()))
 
 
