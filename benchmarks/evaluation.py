@@ -110,6 +110,7 @@ def tandem_side(volume: Volume, examples: int, threads: int) -> Callable[[], lis
     from services.evaluator.export import OnnxExporter  # noqa: PLC0415
     from services.evaluator.judge import TensorFlowJudge, Workshop  # noqa: PLC0415
     from services.evaluator.metrics import EvaluatorMetrics  # noqa: PLC0415
+    from services.evaluator.standings import Standings  # noqa: PLC0415
     from services.evaluator.verdicts import Clerk  # noqa: PLC0415
     from shared.ml.weights import read_weights  # noqa: PLC0415
 
@@ -119,6 +120,7 @@ def tandem_side(volume: Volume, examples: int, threads: int) -> Callable[[], lis
         judge=TensorFlowJudge(workshop=workshop),
         exporter=OnnxExporter(workshop=workshop, keep=3, threads=threads),
         clerk=Clerk(evaluator="benchmark", wall=time.time),
+        standings=Standings(keep=200),
         curves=Curves(on_problem=lambda code: None),
         events=EventLog(wall=time.time),
         metrics=EvaluatorMetrics(registry),

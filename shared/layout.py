@@ -18,6 +18,7 @@ WEIGHTS_KIND = re.compile(r"raw|ema-(0\.[0-9]+|[1-9](\.[0-9]+)?e-[0-9]+)", re.AS
 
 MANIFEST = "manifest.json"
 SAFETENSORS = ".safetensors"
+ANSWERS = ".answers"
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,10 @@ class RunFolder:
         if not WEIGHTS_KIND.fullmatch(kind):
             raise InputError(f"no kind of weights is called {kind!r}", hint="It is raw, or ema-<decay>")
         return self.evaluations / str(step) / f"{kind}.json"
+
+    def answers(self, step: int, kind: str) -> Path:
+        """What the weights of `kind` at `step` said to each test example; beside the verdict."""
+        return self.verdict(step, kind).with_suffix(ANSWERS)
 
     def export(self, step: int) -> Path:
         """The folder of the export made of the checkpoint at `step`."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared import atomic
 from shared.errors import CorruptRecordError, UnknownSchemaError
+from shared.judgements import Calibration, Comparison, Drift, Recalibrated
 
 SCHEMA_VERSION = 1
 
@@ -258,6 +259,9 @@ class Verdict(Record):
     `precision_at_1` is the share of examples whose most probable class is the label; `interval` is its Wilson score
     interval at 95%. `confusion[i][j]` counts examples of class i taken for class j. `status` other than `judged` means
     that the checkpoint could not be judged for good, and `problem` says why; then there are no figures.
+
+    `answers` is the file beside it that holds the answer to each example. `comparison` is None for the first of its
+    kind, `drift` where the checkpoint before it is gone, `recalibrated` without batch normalisation.
     """
 
     run: str
@@ -274,6 +278,11 @@ class Verdict(Record):
     loss: float | None = None
     confusion: tuple[tuple[int, ...], ...] = ()
     classes: tuple[ClassFigures, ...] = ()
+    calibration: Calibration | None = None
+    comparison: Comparison | None = None
+    drift: Drift | None = None
+    recalibrated: Recalibrated | None = None
+    answers: FileRecord | None = None
     seconds: float = 0.0
     evaluator: str = ""
     manifest_sha256: str = ""

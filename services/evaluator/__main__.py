@@ -29,6 +29,7 @@ from services.evaluator.presence import Presence, take_name
 from services.evaluator.pulse import Pulse
 from services.evaluator.retries import Retries, Suspicions
 from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.standings import Standings
 from services.evaluator.verdicts import Clerk
 from services.evaluator.watch import watch_volume
 from shared import atomic, logs
@@ -137,11 +138,14 @@ def _evaluate(
             watch=watch,
             claims=claims,
             assessor=Assessor(
-                judge=TensorFlowJudge(workshop=workshop),
+                judge=TensorFlowJudge(
+                    workshop=workshop, recalibration_examples=settings.evaluator_recalibration_examples
+                ),
                 exporter=OnnxExporter(
                     workshop=workshop, keep=settings.evaluator_exports, threads=settings.evaluator_threads
                 ),
                 clerk=clerk,
+                standings=Standings(keep=settings.evaluator_answers),
                 curves=curves,
                 events=events,
                 metrics=metrics,

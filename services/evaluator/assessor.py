@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.evaluator.curves import Curves
+from services.evaluator.drift import drift_since_last
 from services.evaluator.events import EventLog
 from services.evaluator.judging import Exporter, Judge, Judged, NotExportableError, NotFiniteError
 from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.standings import Standings
 from services.evaluator.verdicts import Clerk
 from shared.checkpoints import Arrays, Checkpoint, CheckpointStore, read_spec
 from shared.errors import CorruptCheckpointError
@@ -43,6 +45,7 @@ class Assessor:
         judge: Judges weights.
         exporter: Makes servable models.
         clerk: Writes verdicts.
+        standings: What they are compared with.
         curves: Shown the verdicts.
         events: Where problems are told.
         metrics: Where figures are shown.
@@ -56,6 +59,7 @@ class Assessor:
         judge: Judge,
         exporter: Exporter,
         clerk: Clerk,
+        standings: Standings,
         curves: Curves,
         events: EventLog,
         metrics: EvaluatorMetrics,
@@ -65,6 +69,7 @@ class Assessor:
         self._judge = judge
         self._exporter = exporter
         self._clerk = clerk
+        self._standings = standings
         self._curves = curves
         self._events = events
         self._metrics = metrics
@@ -110,7 +115,7 @@ class Assessor:
         source = str(case.checkpoint.folder / kind)
         try:
             _check_finite(weights, source=source)
-            judged = self._judge.judge(case.spec, weights, source=source, wanted=case.wanted)
+            judged = self._judge.judge(case.spec, weights, source=source, wanted=case.wanted, averaged=kind != "raw")
         except NotFiniteError as error:
             self._metrics.problem(error.code)
             if self._clerk.condemned(folder, step, kind, "failed", error):
@@ -118,9 +123,21 @@ class Assessor:
             return
         if kind == case.spec.primary_ema:
             self._export(case, kind, weights, judged)
-        self._clerk.judged(folder, step, kind, judged, manifest_sha256=case.checkpoint.manifest_sha256)
+        drift = drift_since_last(folder, step=step, kind=kind, weights=weights)
+        self._clerk.judged(
+            folder,
+            step,
+            kind,
+            judged,
+            manifest_sha256=case.checkpoint.manifest_sha256,
+            comparison=self._standings.comparison(folder, step, kind, judged.answers),
+            drift=drift,
+        )
+        self._standings.tidy(folder, kind)
         self._curves.draw(folder, case.spec, kind)
-        self._metrics.verdict(folder.id, step, kind, judged.figures, seconds=judged.seconds)
+        self._metrics.verdict(
+            folder.id, step, kind, judged.figures, seconds=judged.seconds, drift=None if drift is None else drift.total
+        )
         _LOG.info(
             "%s at step %d: precision at 1 of %s is %.4f (%d examples in %.1f s)",
             folder.id,

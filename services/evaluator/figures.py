@@ -1,4 +1,4 @@
-"""Figures of a classifier from its logits: counted batch by batch, so that memory does not grow with the test set."""
+"""Figures of a classifier from its logits, counted batch by batch: of each example only its answer is kept."""
 
 import math
 from collections.abc import Sequence
@@ -7,13 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shared.answers import compact
 from shared.data.examples import Labels
+from shared.judgements import Calibration, ReliabilityBin
 from shared.records import ClassFigures
 
 Logits = npt.NDArray[np.float32]
 
 Z_95 = 1.959964
 """The quantile of the normal distribution that a two-sided interval at 95% takes."""
+
+BINS = 15
+"""Of the reliability diagram, as is usual for the expected calibration error."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Figures:
     loss: float
     confusion: tuple[tuple[int, ...], ...]
     classes: tuple[ClassFigures, ...]
+    calibration: Calibration
 
 
 class Tally:
@@ -48,6 +54,9 @@ class Tally:
         self._in_top_k = 0
         self._loss = 0.0
         self._not_finite = 0
+        self._predicted: list[npt.NDArray[np.unsignedinteger]] = []
+        self._correct: list[npt.NDArray[np.bool_]] = []
+        self._bins = _Bins()
 
     def add(self, logits: Logits, labels: Labels) -> None:
         """Counts one batch.
@@ -73,15 +82,27 @@ class Tally:
         ties_before = (values == own) & (np.arange(count) < labels[:, None])
         rank = np.count_nonzero((values > own) | ties_before, axis=1)
         self._in_top_k += int(np.count_nonzero(rank < self._top_k))
-        np.add.at(self._confusion, (labels, values.argmax(axis=1)), 1)
+        predicted = values.argmax(axis=1)
+        np.add.at(self._confusion, (labels, predicted), 1)
         shifted = values - values.max(axis=1, keepdims=True, initial=-np.inf)
         log_sum = np.log(np.exp(shifted).sum(axis=1))
+        self._predicted.append(compact(predicted, classes=count))
+        self._correct.append(predicted == labels)
+        self._bins.add(np.exp(-log_sum), predicted == labels)
         self._loss += float((log_sum - shifted[np.arange(len(labels)), labels]).sum())
 
     @property
     def not_finite(self) -> int:
         """How many examples had a logit that is infinite or not a number; they are counted nowhere else."""
         return self._not_finite
+
+    def answers(self) -> tuple[npt.NDArray[np.unsignedinteger], npt.NDArray[np.bool_]]:
+        """The most probable class of each example so far, uint8 or uint16 [n], and whether it is the label, bool [n].
+
+        Raises:
+            ValueError: No example was counted.
+        """
+        return np.concatenate(self._predicted), np.concatenate(self._correct)
 
     def figures(self) -> Figures:
         """The figures of all batches so far.
@@ -102,6 +123,7 @@ class Tally:
             loss=self._loss / examples,
             confusion=tuple(tuple(int(cell) for cell in row) for row in self._confusion),
             classes=tuple(self._class(index) for index in range(len(self._names))),
+            calibration=self._bins.calibration(),
         )
 
     def _class(self, index: int) -> ClassFigures:
@@ -114,6 +136,36 @@ class Tally:
             precision=_share(hits, taken_for),
             recall=_share(hits, examples),
             f1=_share(2 * hits, taken_for + examples),
+        )
+
+
+class _Bins:
+    """Counts examples by the probability of their most probable class, in bins of equal width over (0, 1]."""
+
+    def __init__(self) -> None:
+        self._examples = np.zeros(BINS, np.int64)
+        self._confidence = np.zeros(BINS)
+        self._correct = np.zeros(BINS, np.int64)
+
+    def add(self, confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_]) -> None:
+        place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+        self._examples += np.bincount(place, minlength=BINS)
+        self._confidence += np.bincount(place, weights=confidence, minlength=BINS)
+        self._correct += np.bincount(place[correct], minlength=BINS)
+
+    def calibration(self) -> Calibration:
+        # The share of a bin cancels against the means in it, so what is left are differences of sums.
+        error = np.abs(self._correct - self._confidence).sum() / self._examples.sum()
+        return Calibration(error=float(error), bins=tuple(self._bin(index) for index in range(BINS)))
+
+    def _bin(self, index: int) -> ReliabilityBin:
+        examples = int(self._examples[index])
+        return ReliabilityBin(
+            lower=index / BINS,
+            upper=(index + 1) / BINS,
+            examples=examples,
+            confidence=float(self._confidence[index]) / examples if examples else None,
+            accuracy=_share(int(self._correct[index]), examples),
         )
 
 

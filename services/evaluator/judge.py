@@ -15,13 +15,16 @@ import tensorflow as tf
 
 from services.evaluator.figures import Tally
 from services.evaluator.judging import AbandonedError, Judged, NotFiniteError
+from services.evaluator.recalibration import Statistic, moving_statistics, recalibrate
+from shared.answers import Answers
 from shared.checkpoints import Arrays
 from shared.data.catalog import open_dataset
 from shared.data.examples import Dataset, Labels
 from shared.data.statistics import ChannelStatistics, channel_statistics
+from shared.judgements import Recalibrated
 from shared.layout import Volume
 from shared.ml.models import build_model
-from shared.ml.preprocess import evaluation_view, view_shape
+from shared.ml.preprocess import evaluation_view, training_view, view_shape
 from shared.ml.weights import assign_variables, named_variables
 from shared.spec import AugmentSpec, RunSpec
 
@@ -38,11 +41,16 @@ def visible_gpus() -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Network:
-    """A model and what it computes: `logits` maps float32 views [n, …] to float32 [n, classes], compiled once."""
+    """A model and what it computes: `logits` maps float32 views [n, …] to float32 [n, classes], compiled once.
+
+    `learn` runs it as in training, which moves `statistics`, those of batch normalisation.
+    """
 
     model: Any
     variables: dict[str, Any]
     logits: Callable[[Any], Any]
+    learn: Callable[[Any], Any]
+    statistics: tuple[Statistic, ...]
 
 
 class Workshop:
@@ -105,7 +113,13 @@ class Workshop:
             )
             signature = [tf.TensorSpec([None, *view], tf.float32)]
             logits = tf.function(lambda views: model(views, training=False), input_signature=signature)
-            network = Network(model=model, variables=named_variables(model), logits=logits)
+            network = Network(
+                model=model,
+                variables=named_variables(model),
+                logits=logits,
+                learn=tf.function(lambda views: model(views, training=True), input_signature=signature),
+                statistics=moving_statistics(model),
+            )
             _keep(self._networks, key, network, limit=self._limit)
         self._networks.move_to_end(key)
         return self._networks[key]
@@ -134,6 +148,22 @@ class Workshop:
             while sum(_bytes(batches) for batches in self._batches.values()) > self._cache_bytes:
                 self._batches.popitem(last=False)
 
+    def training_batches(self, spec: RunSpec, examples: int) -> Iterator[Any]:
+        """About `examples` pictures of the training split, distorted as in training: float32 views [n, …].
+
+        Which pictures and how is decided by the spec's seed alone; batches are of the size that the run trains with.
+
+        Raises:
+            DatasetError, SpecError: It cannot be read or cropped.
+        """
+        train, statistics = self.dataset(spec).train, self.statistics(spec)
+        size = min(spec.batch_size, len(train))
+        count = max(1, min(examples, len(train)) // size)
+        chosen = np.random.default_rng(spec.seed).choice(len(train), size * count, replace=False)
+        for number in range(count):
+            images, _ = train.gather(chosen[number * size : (number + 1) * size].astype(np.int64))
+            yield training_view(images, spec.augment, statistics, seed=spec.seed, step=number, batch_size=size)
+
     def _prepared(self, spec: RunSpec, augment: AugmentSpec) -> Iterator[tuple[Any, Labels]]:
         test, statistics = self.dataset(spec).test, self.statistics(spec)
         for start in range(0, len(test), spec.evaluation.batch_size):
@@ -147,21 +177,51 @@ class TensorFlowJudge:
 
     Args:
         workshop: Keeps networks and pictures.
+        recalibration_examples: Pictures of the training split for batch normalisation's statistics to be taken anew
+            from, of an average; 0: they are not.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, *, workshop: Workshop, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        workshop: Workshop,
+        recalibration_examples: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._workshop = workshop
+        self._recalibration_examples = recalibration_examples
         self._clock = clock
 
-    def judge(self, spec: RunSpec, weights: Arrays, *, source: str, wanted: Callable[[], bool]) -> Judged:
+    def judge(
+        self, spec: RunSpec, weights: Arrays, *, source: str, wanted: Callable[[], bool], averaged: bool = False
+    ) -> Judged:
         """Judges one kind of weights of one checkpoint; see `judging.Judge`."""
         started = self._clock()
         dataset = self._workshop.dataset(spec)
         network = self._workshop.network(spec)
         assign_variables(network.variables, weights, source=source)
-        tally = Tally(classes=dataset.classes, top_k=spec.evaluation.top_k)
         first: list[Any] = []
+        tally = self._counted(spec, network, wanted=wanted, first=first)
+        if tally.not_finite:
+            raise NotFiniteError(
+                f"{tally.not_finite} of {len(dataset.test)} answers are not finite numbers", where=source
+            )
+        answers = np.concatenate(first)[:COMPARED_EXAMPLES]
+        images, _ = dataset.test.gather(np.arange(len(answers), dtype=np.int64))
+        seconds = self._clock() - started
+        return Judged(
+            figures=tally.figures(),
+            answers=Answers(*tally.answers(), dataset_fingerprint=dataset.fingerprint),
+            seconds=seconds,
+            images=images,
+            logits=answers,
+            classes=tuple(dataset.classes),
+            recalibrated=self._recalibrated(spec, network, wanted=wanted) if averaged else None,
+        )
+
+    def _counted(self, spec: RunSpec, network: Network, *, wanted: Callable[[], bool], first: list[Any]) -> Tally:
+        tally = Tally(classes=self._workshop.dataset(spec).classes, top_k=spec.evaluation.top_k)
         for views, labels in self._workshop.batches(spec):
             if not wanted():
                 raise AbandonedError
@@ -169,18 +229,25 @@ class TensorFlowJudge:
             tally.add(logits, labels)
             if sum(map(len, first)) < COMPARED_EXAMPLES:
                 first.append(logits)
+        return tally
+
+    def _recalibrated(self, spec: RunSpec, network: Network, *, wanted: Callable[[], bool]) -> Recalibrated | None:
+        if not (self._recalibration_examples and network.statistics):
+            return None
+        started = self._clock()
+        batches = self._workshop.training_batches(spec, self._recalibration_examples)
+        examples = recalibrate(network.statistics, network.learn, batches, wanted=wanted)
+        tally = self._counted(spec, network, wanted=wanted, first=[])
         if tally.not_finite:
-            raise NotFiniteError(
-                f"{tally.not_finite} of {len(dataset.test)} answers are not finite numbers", where=source
-            )
-        answers = np.concatenate(first)[:COMPARED_EXAMPLES]
-        images, _ = dataset.test.gather(np.arange(len(answers), dtype=np.int64))
-        return Judged(
-            figures=tally.figures(),
+            return None  # the weights' own answers are finite, so this says nothing about them
+        figures = tally.figures()
+        return Recalibrated(
+            examples=examples,
+            precision_at_1=figures.precision_at_1,
+            interval=figures.interval,
+            loss=figures.loss,
+            calibration_error=figures.calibration.error,
             seconds=self._clock() - started,
-            images=images,
-            logits=answers,
-            classes=tuple(dataset.classes),
         )
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.evaluator.figures import Figures, Logits
+from shared.answers import Answers
 from shared.checkpoints import Arrays
 from shared.data.examples import Images
 from shared.errors import TandemError
+from shared.judgements import Recalibrated
 from shared.layout import RunFolder
 from shared.spec import RunSpec
 
@@ -33,20 +35,24 @@ class Judged:
     """One kind of weights, judged on the whole test set.
 
     `images` (uint8 [m, height, width, 3]) and `logits` (float32 [m, classes]) are the first few examples and the
-    answers that they got, for an export to be compared with.
+    answers that they got, for an export to be compared with. `answers` are those to all examples.
     """
 
     figures: Figures
+    answers: Answers
     seconds: float
     images: Images
     logits: Logits
     classes: tuple[str, ...]
+    recalibrated: Recalibrated | None = None
 
 
 class Judge(Protocol):
     """Judges weights. Not thread-safe."""
 
-    def judge(self, spec: RunSpec, weights: Arrays, *, source: str, wanted: Callable[[], bool]) -> Judged:
+    def judge(
+        self, spec: RunSpec, weights: Arrays, *, source: str, wanted: Callable[[], bool], averaged: bool = False
+    ) -> Judged:
         """Judges one kind of weights of one checkpoint.
 
         Args:
@@ -54,6 +60,7 @@ class Judge(Protocol):
             weights: Arrays by name.
             source: Where the weights came from, for errors.
             wanted: Asked between batches whether to go on.
+            averaged: Whether they are an average, whose statistics of batch normalisation were never any batch's.
 
         Raises:
             AbandonedError: `wanted` said no.

@@ -33,6 +33,18 @@ class EvaluatorMetrics:
             ["run", "weights", "bound"],
             registry=registry,
         )
+        self._calibration = Gauge(
+            "tandem_evaluation_calibration_error",
+            "Expected calibration error in 15 bins, of the newest verdict.",
+            ["run", "weights"],
+            registry=registry,
+        )
+        self._drift = Gauge(
+            "tandem_evaluation_drift",
+            "Change of all weights since the checkpoint before, relative to their norm, of the newest verdict.",
+            ["run", "weights"],
+            registry=registry,
+        )
         self._step = Gauge("tandem_evaluation_step", "Step of the newest verdict.", ["run"], registry=registry)
         self._lag_steps = Gauge(
             "tandem_evaluation_lag_steps",
@@ -79,7 +91,9 @@ class EvaluatorMetrics:
         self._shown: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._lagging: frozenset[str] = frozenset()
 
-    def verdict(self, run: str, step: int, kind: str, figures: Figures, *, seconds: float) -> None:
+    def verdict(
+        self, run: str, step: int, kind: str, figures: Figures, *, seconds: float, drift: float | None = None
+    ) -> None:
         """Shows the figures of one verdict, unless a later step's are shown already."""
         self._seconds.observe(seconds)
         shown = self._shown.setdefault(run, {})
@@ -91,6 +105,9 @@ class EvaluatorMetrics:
         self._precision.labels(run, kind, "1").set(figures.precision_at_1)
         for bound, value in zip(("lower", "upper"), figures.interval, strict=True):
             self._interval.labels(run, kind, bound).set(value)
+        self._calibration.labels(run, kind).set(figures.calibration.error)
+        if drift is not None:
+            self._drift.labels(run, kind).set(drift)
         if figures.top_k > 1:
             self._precision.labels(run, kind, str(figures.top_k)).set(figures.precision_at_k)
         while len(self._shown) > _RUNS_SHOWN:
@@ -98,6 +115,8 @@ class EvaluatorMetrics:
             self._step.remove_by_labels({"run": old})
             self._precision.remove_by_labels({"run": old})
             self._interval.remove_by_labels({"run": old})
+            self._calibration.remove_by_labels({"run": old})
+            self._drift.remove_by_labels({"run": old})
 
     def lag(self, lags: Sequence[Lag], *, backlog: int, now: float) -> None:
         """Shows how far judging is behind.

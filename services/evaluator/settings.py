@@ -43,6 +43,17 @@ class EvaluatorSettings(Settings):
         description="a damaged checkpoint must lie unchanged before it is condemned: it may still be being copied",
     )
     evaluator_exports: int = Field(default=3, ge=1, description="newest exports kept for each run, besides the best")
+    evaluator_answers: int = Field(
+        default=200,
+        ge=1,
+        description="newest answers to each test example kept for each run and kind of weights, besides the best and"
+        " those of checkpoints and exports that are kept",
+    )
+    evaluator_recalibration_examples: int = Field(
+        default=2048,
+        ge=0,
+        description="training pictures to take batch normalisation's statistics anew from, for an average; 0: never",
+    )
     evaluator_metrics_host: str = Field(default="127.0.0.1", description="address that /metrics listens on")
     evaluator_metrics_port: int | None = Field(default=None, ge=0, le=65535, description="serves /metrics there")
 

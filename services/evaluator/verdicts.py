@@ -5,7 +5,9 @@ from typing import Literal
 
 from services.evaluator.judging import Judged
 from shared import atomic
+from shared.answers import encode_answers, file_record
 from shared.errors import TandemError
+from shared.judgements import Comparison, Drift
 from shared.layout import RunFolder
 from shared.records import Verdict, encode_record
 
@@ -27,12 +29,27 @@ class Clerk:
         self._evaluator = evaluator
         self._wall = wall
 
-    def judged(self, folder: RunFolder, step: int, kind: str, judged: Judged, *, manifest_sha256: str) -> bool:
-        """Writes the figures. Returns whether this verdict stands.
+    def judged(
+        self,
+        folder: RunFolder,
+        step: int,
+        kind: str,
+        judged: Judged,
+        *,
+        manifest_sha256: str,
+        comparison: Comparison | None = None,
+        drift: Drift | None = None,
+    ) -> bool:
+        """Writes the answers to each example, then the figures. Returns whether this verdict stands.
 
         Raises:
             OSError: It could not be written.
         """
+        path = folder.verdict(step, kind)
+        if path.exists():
+            return False  # whose answers must stay as they are
+        answers = encode_answers(judged.answers, run=folder.id, step=step, kind=kind)
+        atomic.replace_file(folder.answers(step, kind), answers)
         weights, decay = weights_and_decay(kind)
         figures = judged.figures
         verdict = Verdict(
@@ -48,12 +65,17 @@ class Clerk:
             loss=figures.loss,
             confusion=figures.confusion,
             classes=figures.classes,
+            calibration=figures.calibration,
+            comparison=comparison,
+            drift=drift,
+            recalibrated=judged.recalibrated,
+            answers=file_record(answers),
             seconds=judged.seconds,
             evaluator=self._evaluator,
             manifest_sha256=manifest_sha256,
             time=self._wall(),
         )
-        return atomic.create_file(folder.verdict(step, kind), encode_record(verdict))
+        return atomic.create_file(path, encode_record(verdict))
 
     def condemned(
         self, folder: RunFolder, step: int, kind: str, status: Literal["corrupt", "failed"], error: TandemError

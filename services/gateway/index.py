@@ -42,7 +42,7 @@ Stamp = tuple[int, int, int] | None
 
 @dataclass(frozen=True)
 class Run:
-    """One run as it stands on the volume. `verdicts` lack confusion matrices and classes; by step, then kind."""
+    """One run as it stands on the volume. `verdicts` lack their long parts; by step, then kind."""
 
     folder: RunFolder
     spec: RunSpec
@@ -261,9 +261,19 @@ def _stamp(path: Path) -> Stamp:
 def _judged(folder: Path) -> Iterator[Verdict]:
     for path in sorted(folder.glob("*.json")):
         if WEIGHTS_KIND.fullmatch(path.stem):
-            verdict = read_record(path, Verdict)
-            # Held in the thousands: without the long parts, and with one set of field names for all.
-            yield Verdict.model_construct(FIGURES, **{**verdict.__dict__, "confusion": (), "classes": ()})
+            yield _shortened(read_record(path, Verdict))
+
+
+def _shortened(verdict: Verdict) -> Verdict:
+    """A verdict without its long parts, since they are held in the thousands, with one set of field names for all."""
+    calibration, drift = verdict.calibration, verdict.drift
+    changes = {
+        "confusion": (),
+        "classes": (),
+        "calibration": None if calibration is None else calibration.model_copy(update={"bins": ()}),
+        "drift": None if drift is None else drift.model_copy(update={"variables": {}}),
+    }
+    return Verdict.model_construct(FIGURES, **{**verdict.__dict__, **changes})
 
 
 def created(folder: RunFolder) -> float:

@@ -11,6 +11,7 @@ from services.gateway.index import Run
 from services.gateway.state import State
 from services.gateway.transitions import Transition
 from services.gateway.turns import Turns
+from shared.judgements import Comparison
 from shared.records import CheckpointManifest, Device, Verdict
 from shared.spec import ema_kind
 
@@ -31,6 +32,12 @@ class EvaluationView(BaseModel):
     top_k: int
     precision_at_k: float | None
     loss: float | None
+    calibration_error: float | None = Field(description="expected calibration error, in 15 bins")
+    comparison: Comparison | None = Field(description="McNemar's test against the best of the same kind so far")
+    drift: float | None = Field(description="of all weights since the checkpoint before, relative to their norm")
+    recalibrated_precision_at_1: float | None = Field(
+        description="with batch normalisation's statistics taken anew; of averages of networks that have it"
+    )
     seconds: float
     evaluator: str
     time: float
@@ -289,7 +296,13 @@ def latest_views(run: Run) -> list[EvaluationView]:
 def evaluation_view(verdict: Verdict) -> EvaluationView:
     """What is shown of a verdict among others."""
     values = verdict.model_dump(include=set(EvaluationView.model_fields))
-    return EvaluationView(**{**values, "loss": _finite(verdict.loss)})
+    figures = {
+        "loss": _finite(verdict.loss),
+        "calibration_error": None if verdict.calibration is None else verdict.calibration.error,
+        "drift": None if verdict.drift is None else verdict.drift.total,
+        "recalibrated_precision_at_1": None if verdict.recalibrated is None else verdict.recalibrated.precision_at_1,
+    }
+    return EvaluationView(**{**values, **figures})
 
 
 def checkpoint_view(manifest: CheckpointManifest) -> CheckpointView:

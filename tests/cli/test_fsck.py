@@ -11,6 +11,7 @@ import pytest
 from services.cli.fsck.check import Checker
 from services.cli.fsck.report import Report
 from shared import atomic
+from shared.answers import file_record
 from shared.checkpoints import CheckpointStore, spec_digest
 from shared.data.checksums import CHECKSUMS, Checksums
 from shared.layout import MANIFEST, RunFolder, Volume
@@ -44,7 +45,10 @@ def make_run(volume: Volume, name: str = "a-run") -> RunFolder:
     CheckpointStore(folder).commit(step=10, fence=1, spec_sha256=spec_digest(SPEC), groups=groups, time=0)
     for kind, decay in (("raw", None), ("ema-0.9999", 0.9999)):
         weights = "raw" if decay is None else "ema"
-        write_record(folder.verdict(10, kind), Verdict(run=name, step=10, weights=weights, decay=decay, time=0))
+        atomic.replace_file(folder.answers(10, kind), b"answers")
+        answers = file_record(b"answers")
+        verdict = Verdict(run=name, step=10, weights=weights, decay=decay, answers=answers, time=0)
+        write_record(folder.verdict(10, kind), verdict)
     with atomic.committing(folder.export(10)) as export:
         digest = export.write("model.onnx", b"a model")
         files = {"model.onnx": FileRecord(size=digest.size, sha256=digest.sha256)}
@@ -89,7 +93,7 @@ def test_whole_volume_has_nothing_to_tell_of(volume: Volume, folder: RunFolder) 
     report = check(volume)
     assert found(report) == []
     assert report.checked["checkpoints"] == report.checked["exports"] == report.checked["lines"] == 1
-    assert report.checked["verdicts"] == 2
+    assert report.checked["verdicts"] == report.checked["answers"] == 2
     assert report.checked["bytes"] > 7
 
 
@@ -114,6 +118,7 @@ def flip(path: Path) -> None:
         (lambda f: f.checkpoint(10).rename(f.checkpoint(20)), "checkpoints/20", "speaks of step 10"),
         (lambda f: flip(f.export(10) / "model.onnx"), "exports/10/model.onnx", "match its digest"),
         (lambda f: f.verdict(10, "raw").write_bytes(b"[]"), "evaluations/10/raw.json", "should be an object"),
+        (lambda f: flip(f.answers(10, "raw")), "evaluations/10/raw.answers", "match its digest"),
         (lambda f: f.desired.write_bytes(b""), "desired.json", "not JSON"),
         (lambda f: f.spec.write_text('{"schema_version": 9}'), "spec.json", "schema version 9"),
     ],
@@ -125,6 +130,11 @@ def test_damage_is_named(
     ((level, where, what),) = found(check(volume))
     assert (level, where) == ("damaged", f"runs/a-run/{path}")
     assert problem in what
+
+
+def test_answers_that_retention_removed_are_no_damage(volume: Volume, folder: RunFolder) -> None:
+    folder.answers(10, "raw").unlink()
+    assert found(check(volume)) == []
 
 
 def test_files_of_a_data_set_are_those_that_were_verified(volume: Volume) -> None:
@@ -198,7 +208,7 @@ def tandem(volume: Volume, *arguments: str) -> tuple[int, Terminal]:
 def test_exit_code_tells_damage_from_notes(volume: Volume, folder: RunFolder) -> None:
     code, terminal = tandem(volume)
     assert code == 0
-    assert terminal.lines[-1].startswith("checked  1 runs, 1 checkpoints, 1 exports, 2 verdicts, ")
+    assert terminal.lines[-1].startswith("checked  1 runs, 1 checkpoints, 1 exports, 2 verdicts, 2 answers, ")
     (folder.checkpoints / ".tmp-20-1-abcd").mkdir()
     assert tandem(volume)[0] == 0
     flip(folder.checkpoint(10) / "raw.safetensors")

@@ -19,8 +19,10 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.policy import Policy
 from services.evaluator.presence import Presence
 from services.evaluator.retries import Retries, Suspicions
+from services.evaluator.standings import Standings
 from services.evaluator.verdicts import Clerk
 from services.evaluator.watch import PollingWatch
+from shared.answers import Answers
 from shared.checkpoints import CheckpointStore, spec_digest
 from shared.records import write_record
 from shared.spec import EmaSpec, RunSpec
@@ -67,7 +69,7 @@ class ArrayJudge:
         self.asked = []
         self.before: Callable[[str], None] = lambda source: None
 
-    def judge(self, spec, weights, *, source, wanted):
+    def judge(self, spec, weights, *, source, wanted, averaged=False):
         self.asked.append(source)
         self.before(source)
         if not wanted():
@@ -79,6 +81,7 @@ class ArrayJudge:
         tally.add(logits, np.ones(10, np.int32))
         return Judged(
             figures=tally.figures(),
+            answers=Answers(*tally.answers(), dataset_fingerprint="d5"),
             seconds=0.1,
             images=np.zeros((10, 1, 1, 3), np.uint8),
             logits=logits,
@@ -104,14 +107,16 @@ class ExportLog:
 class Evaluator:
     """The whole evaluator but for TensorFlow, with a clock that stands still."""
 
-    def __init__(self, volume, *, name="evaluator", policy="newest-first", patience=10.0, expiry=30.0, clock=None):
+    def __init__(
+        self, volume, *, name="evaluator", policy="newest-first", patience=10.0, expiry=30.0, clock=None, answers=200
+    ):
         self.clock = clock or Clock()
         self.registry = CollectorRegistry()
         self.judge, self.exporter, self.stop = ArrayJudge(), ExportLog(), threading.Event()
         wall = itertools.count(1.0).__next__
         metrics = EvaluatorMetrics(self.registry)
         events = EventLog(wall=wall)
-        clerk = Clerk(evaluator=name, wall=wall)
+        clerk = self.clerk = Clerk(evaluator=name, wall=wall)
         self.ledger = Ledger(
             volume=volume,
             policy=Policy.parse(policy),
@@ -127,6 +132,7 @@ class Evaluator:
                 judge=self.judge,
                 exporter=self.exporter,
                 clerk=clerk,
+                standings=Standings(keep=answers),
                 curves=Curves(on_problem=metrics.problem),
                 events=events,
                 metrics=metrics,

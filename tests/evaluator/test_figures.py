@@ -63,6 +63,55 @@ def test_figures_agree_with_independent_formulas_whatever_the_batches(data, n, k
     assert [item.examples for item in figures.classes] == np.bincount(labels, minlength=classes).tolist()
 
 
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), n=st.integers(1, 60), classes=st.integers(2, 5), batch=st.integers(1, 13))
+def test_calibration_agrees_with_the_published_formula_whatever_the_batches(data, n, classes, batch):
+    logits = data.draw(hnp.arrays(np.float32, (n, classes), elements=st.floats(-4, 4, width=16)))
+    labels = data.draw(hnp.arrays(np.int32, (n,), elements=st.integers(0, classes - 1)))
+    names = [f"c{index}" for index in range(classes)]
+    found = tally(logits, labels, batch=batch, names=names).figures().calibration
+
+    places = {number: [] for number in range(15)}
+    for row, label in zip(logits.tolist(), labels, strict=True):
+        sums = math.fsum(math.exp(value) for value in row)
+        confidence = max(math.exp(value) for value in row) / sums
+        if abs(confidence * 15 - round(confidence * 15)) < 1e-9:
+            return  # on a bin's edge, where the last bit decides
+        number = next(number for number in range(15) if number / 15 < confidence <= (number + 1) / 15)
+        places[number].append((confidence, row.index(max(row)) == label))
+    error = sum(
+        len(own) / n * abs(sum(right for _, right in own) / len(own) - sum(sure for sure, _ in own) / len(own))
+        for own in places.values()
+        if own
+    )
+    assert found.error == pytest.approx(error, abs=1e-9)
+    assert [each.examples for each in found.bins] == [len(own) for own in places.values()]
+    assert (found.bins[0].lower, found.bins[-1].upper) == (0, 1)
+    for each, own in zip(found.bins, places.values(), strict=True):
+        if own:
+            assert each.accuracy == pytest.approx(sum(right for _, right in own) / len(own))
+            assert each.lower < each.confidence <= each.upper
+        else:
+            assert (each.accuracy, each.confidence) == (None, None)
+
+
+def test_a_model_that_is_sure_and_right_is_calibrated_and_one_sure_and_wrong_is_not():
+    logits = [[1000.0, 0, 0]] * 4
+    assert tally(logits, np.zeros(4, np.int32)).figures().calibration.error == 0.0
+    assert tally(logits, np.ones(4, np.int32)).figures().calibration.error == 1.0
+    assert tally(logits, np.int32([0, 0, 0, 1])).figures().calibration.error == pytest.approx(0.25)
+
+
+def test_the_answer_to_each_example_is_kept_in_order():
+    counted = tally([[3, 1, 0], [0, 2, 1], [1, 2, 3]], np.int32([0, 2, 2]), batch=2)
+    predicted, correct = counted.answers()
+    assert (predicted.tolist(), predicted.dtype) == ([0, 1, 2], np.uint8)
+    assert correct.tolist() == [True, False, True]
+    many = Tally(classes=[str(number) for number in range(300)], top_k=1)
+    many.add(np.eye(300, dtype=np.float32)[[299]], np.int32([299]))
+    assert (many.answers()[0].tolist(), many.answers()[0].dtype) == ([299], np.uint16)
+
+
 def test_loss_does_not_overflow():
     figures = tally([[10_000.0, -10_000.0, 0.0]], np.array([1], np.int32)).figures()
     assert figures.loss == 20_000.0

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from services.evaluator.judge import COMPARED_EXAMPLES, TensorFlowJudge, Workshop
 from services.evaluator.judging import AbandonedError, NotFiniteError
+from services.evaluator.recalibration import recalibrate
 from shared.data.catalog import open_dataset
 from shared.errors import CorruptCheckpointError, DatasetMissingError, SpecError
 from shared.ml.preprocess import evaluation_view
@@ -138,3 +139,73 @@ def test_a_network_or_data_set_that_is_not_there_is_told_by_name(judge):
         judged(judge, spec_of(dataset=DatasetSpec(kind="cifar10")), {})
     with pytest.raises(SpecError, match=r"augment\.crop"):
         judged(judge, spec_of(augment=AugmentSpec(crop=40)), {})
+
+
+def test_the_answers_to_single_examples_are_those_that_were_counted(judge, workshop):
+    spec = spec_of()
+    found = judged(judge, spec, weights_of(workshop, spec))
+    labels = np.concatenate([labels for _, labels in workshop.batches(spec)])
+    np.testing.assert_array_equal(found.answers.correct, found.answers.predicted == labels)
+    assert found.answers.correct.mean() == found.figures.precision_at_1
+    assert found.answers.dataset_fingerprint == workshop.dataset(spec).fingerprint
+
+
+RESNET = ModelSpec(name="resnet-small", options={"width": 4})
+
+
+@pytest.fixture
+def recalibrating(workshop):
+    return TensorFlowJudge(workshop=workshop, recalibration_examples=16)
+
+
+def test_an_average_is_judged_with_its_statistics_taken_anew_as_well(recalibrating, judge, workshop):
+    spec = spec_of(model=RESNET, batch_size=8)
+    weights = weights_of(workshop, spec)
+    far_off = {
+        name: array + 5 if name.endswith(("moving_mean", "moving_variance")) else array
+        for name, array in weights.items()
+    }
+    found = recalibrating.judge(spec, far_off, source="here", wanted=lambda: True, averaged=True)
+    assert found.figures == judged(judge, spec, far_off).figures, "its own figures are of its own statistics"
+    near = recalibrating.judge(spec, weights, source="here", wanted=lambda: True, averaged=True)
+    assert found.recalibrated.examples == 16
+    # What the statistics were before does not matter.
+    assert found.recalibrated.loss == near.recalibrated.loss
+    assert found.recalibrated.loss != found.figures.loss
+    low, high = found.recalibrated.interval
+    assert low <= found.recalibrated.precision_at_1 <= high
+
+
+def test_statistics_taken_anew_are_means_of_those_of_the_batches(workshop):
+    spec = spec_of(model=RESNET, batch_size=8)
+    network = workshop.network(spec)
+    batches = list(workshop.training_batches(spec, 16))
+    assert [len(views) for views in batches] == [8, 8]
+    recalibrate(network.statistics, network.learn, batches, wanted=lambda: True)
+    stem = tf.keras.Model(network.model.inputs, network.model.get_layer("stem").output)
+    outputs = [stem(views).numpy().astype(np.float64) for views in batches]
+    norm = network.model.get_layer("stem_norm")
+    means = np.mean([output.mean(axis=(0, 1, 2)) for output in outputs], axis=0)
+    variances = np.mean([output.var(axis=(0, 1, 2)) for output in outputs], axis=0)
+    np.testing.assert_allclose(norm.moving_mean.numpy(), means, atol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance.numpy(), variances, rtol=1e-4)
+
+
+def test_nothing_is_taken_anew_for_raw_weights_for_other_networks_or_when_turned_off(recalibrating, judge, workshop):
+    spec, plain = spec_of(model=RESNET, batch_size=8), spec_of()
+    weights = weights_of(workshop, spec)
+    assert judged(recalibrating, spec, weights).recalibrated is None
+    assert judge.judge(spec, weights, source="here", wanted=lambda: True, averaged=True).recalibrated is None
+    weights = weights_of(workshop, plain)
+    found = recalibrating.judge(plain, weights, source="here", wanted=lambda: True, averaged=True)
+    assert found.recalibrated is None
+
+
+def test_taking_statistics_anew_ends_between_two_batches(recalibrating, workshop):
+    spec = spec_of(model=RESNET, batch_size=8)
+    answers = iter([True] * 3 + [True, False])  # three batches of the test set, then one of the training split
+    with pytest.raises(AbandonedError):
+        recalibrating.judge(
+            spec, weights_of(workshop, spec), source="here", wanted=lambda: next(answers), averaged=True
+        )
+    assert next(answers, "asked no more") == "asked no more"

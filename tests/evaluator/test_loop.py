@@ -306,7 +306,12 @@ def test_what_a_killed_evaluator_left_half_written_is_removed(evaluator, runs):
     folder.verdict(10, "raw").parent.mkdir(parents=True)
     (folder.evaluations / "10" / ".tmp-raw.json-1-abcd").write_bytes(b"{")
     work(evaluator)
-    assert sorted(path.name for path in (folder.evaluations / "10").iterdir()) == [f"{EMA}.json", "raw.json"]
+    assert sorted(path.name for path in (folder.evaluations / "10").iterdir()) == [
+        f"{EMA}.answers",
+        f"{EMA}.json",
+        "raw.answers",
+        "raw.json",
+    ]
 
 
 def test_a_run_that_is_removed_while_it_is_judged_does_not_come_back_as_an_event(evaluator, runs):

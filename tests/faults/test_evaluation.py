@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "evaluator"))
 
 from evaluator_parts import EMA, Evaluator, RunMaker
 
+from shared.answers import read_answers
 from shared.layout import Volume
 from shared.records import Verdict, read_record
 
@@ -56,10 +57,12 @@ def test_f13_f14_evaluator_killed_before_every_call(tmp_path):
         survivor.clock.move(31)
         survivor.loop.step()
         for kind in ("raw", EMA):
-            assert read_record(folder.verdict(10, kind), Verdict).status == "judged"
+            verdict = read_record(folder.verdict(10, kind), Verdict)
+            assert verdict.status == "judged"
+            assert len(read_answers(folder, kind, verdict).correct) == verdict.examples
         assert {kind: path.read_bytes() for kind, path in standing.items()} == before
         assert [source.rsplit("/", 1)[1] for source in survivor.judge.asked] == [
             kind for kind in ("raw", EMA) if kind not in standing
         ]
-        assert files(folder.evaluations / "10") == [f"{EMA}.json", "raw.json"]
+        assert files(folder.evaluations / "10") == [f"{EMA}.answers", f"{EMA}.json", "raw.answers", "raw.json"]
         assert files(folder.leases) == [".lock"]

@@ -1,6 +1,8 @@
 """The evaluator as a process of its own, with TensorFlow."""
 
+import contextlib
 import os
+import random
 import re
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.answers import read_answers
 from shared.checkpoints import CheckpointStore, spec_digest
 from shared.layout import Volume
 from shared.records import EvaluatorStatus, Event, ExportManifest, Lease, Verdict, read_lines, read_record, write_record
@@ -52,14 +55,14 @@ def spec():
 
 @pytest.fixture
 def commit(volume, spec):
-    random = np.random.default_rng(0)
+    chance = np.random.default_rng(0)
 
     def commit_step(run, step):
         folder = volume.run(run)
         if not folder.spec.exists():
             write_record(folder.spec, spec)
         groups = {
-            kind: {name: (0.05 * random.standard_normal(shape)).astype(np.float32) for name, shape in SHAPES.items()}
+            kind: {name: (0.05 * chance.standard_normal(shape)).astype(np.float32) for name, shape in SHAPES.items()}
             for kind in ("raw", EMA)
         }
         CheckpointStore(folder).commit(
@@ -141,39 +144,53 @@ def test_it_judges_a_commit_exports_it_shows_it_and_stops_in_order(start, commit
     assert not list(folder.leases.glob("*.json"))
 
 
-def test_f13_f14_f49_of_two_evaluators_one_is_killed_and_each_checkpoint_is_judged_exactly_once(start, commit, volume):
-    steps = range(10, 90, 10)
+def test_f13_f14_f49_a_fleet_of_three_with_random_kills_judges_each_checkpoint_exactly_once(start, commit, volume):
+    chance = random.Random(5)
     folder = volume.run("20260101-000000-run-0001")
-    for step in steps:
-        commit(folder.id, step)
-    processes = {name: start("--name", name, LEASE_SECONDS="2") for name in ("one", "two")}
+    fleet = {name: start("--name", name, LEASE_SECONDS="2") for name in ("one", "two", "three")}
+    steps, verdicts = [], {}
 
-    def in_hand(name):
+    def look():
+        """Whether all verdicts are there; that none of them ever changes is seen on the way."""
+        for path, first in verdicts.items():
+            found = path.read_bytes() if path.exists() else None
+            assert first in (None, found), f"{path} was replaced"
+            verdicts[path] = found
+        return all(verdicts.values())
+
+    def busy():
+        look()
+        owners = set()
         for path in folder.leases.glob("*.json"):
-            try:
-                lease = read_record(path, Lease)
-            except FileNotFoundError:
-                continue
-            if lease.owner == name:
-                return lease.step
-        return None
+            with contextlib.suppress(FileNotFoundError):
+                owners.add(read_record(path, Lease).owner)
+        return sorted(owners & {name for name, process in fleet.items() if process.poll() is None})
 
-    step = until(lambda: in_hand("one"), "anything in hand")
-    processes["one"].send_signal(signal.SIGKILL)
-    assert processes["one"].wait(DEADLINE) == -signal.SIGKILL
-    until(lambda: all(folder.verdict(step, kind).exists() for step in steps for kind in ("raw", EMA)), "all judged")
+    for round_ in range(3):
+        for _ in range(4):
+            steps.append(10 * len(steps) + 10)
+            commit(folder.id, steps[-1])
+            verdicts.update(dict.fromkeys(folder.verdict(steps[-1], kind) for kind in ("raw", EMA)))
+        victim = chance.choice(until(busy, "anything in hand"))
+        moment = time.monotonic() + chance.uniform(0, 0.2)
+        until(lambda moment=moment: time.monotonic() >= moment, "the moment")
+        fleet[victim].send_signal(signal.SIGKILL)
+        assert fleet[victim].wait(DEADLINE) == -signal.SIGKILL
+        if round_ < 2:
+            fleet[victim] = start("--name", victim, LEASE_SECONDS="2")
+    until(look, "all judged")
     until(lambda: not list(folder.leases.glob("*.json")), "no lease left")
     for step in steps:
-        assert sorted(path.name for path in (folder.evaluations / str(step)).iterdir()) == [f"{EMA}.json", "raw.json"]
+        names = sorted(path.name for path in (folder.evaluations / str(step)).iterdir())
+        assert names == [f"{EMA}.answers", f"{EMA}.json", "raw.answers", "raw.json"]
         for kind in ("raw", EMA):
-            assert read_record(folder.verdict(step, kind), Verdict).examples == EXAMPLES
-    judged = re.findall(r"at step (\d+): precision at 1 of (\S+)", processes["two"].log.read_text())
-    assert len(judged) == len(set(judged))
+            verdict = read_record(folder.verdict(step, kind), Verdict)
+            assert verdict.examples == EXAMPLES
+            assert read_answers(folder, kind, verdict).correct.mean() == pytest.approx(verdict.precision_at_1)
     assert list(read_lines(folder.evaluator_events, Event)) == []
 
-    verdicts = {path: path.read_bytes() for path in folder.evaluations.rglob("*.json")}
     assert start("--once").wait(DEADLINE) == 0
-    assert {path: path.read_bytes() for path in folder.evaluations.rglob("*.json")} == verdicts
+    assert look()
 
 
 def test_f43_a_visible_gpu_ends_it_with_exit_code_2(volume, tmp_path):

@@ -16,7 +16,13 @@ def known_paths() -> set[str]:
     volume = Volume(ROOT)
     run, slot = volume.run("some-run"), volume.slot("some-slot")
     found = [*properties(volume), *properties(run), *properties(slot), volume.evaluator(NAME)]
-    found += [run.checkpoint(STEP), run.lease(STEP), run.verdict(STEP, "raw"), run.export(STEP)]
+    found += [
+        run.checkpoint(STEP),
+        run.lease(STEP),
+        run.verdict(STEP, "raw"),
+        run.answers(STEP, "raw"),
+        run.export(STEP),
+    ]
     found += [run.tensorboard("train"), run.tensorboard("eval")]
     return {as_documented(path) for path in found if path not in (ROOT, run.root, slot.root, volume.runs, volume.slots)}
 
@@ -56,4 +62,4 @@ def test_every_method_that_makes_a_path_is_known_to_this_test() -> None:
         for name, value in inspect.getmembers(kind, inspect.isfunction)
         if inspect.signature(value).return_annotation is Path
     }
-    assert made == {"checkpoint", "lease", "verdict", "export", "tensorboard", "evaluator"}
+    assert made == {"checkpoint", "lease", "verdict", "answers", "export", "tensorboard", "evaluator"}

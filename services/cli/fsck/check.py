@@ -17,7 +17,7 @@ from shared import atomic
 from shared.data.cache import CacheManifest
 from shared.data.checksums import CHECKSUMS, Checksums
 from shared.errors import TandemError, UnknownSchemaError
-from shared.layout import MANIFEST, STEP_NAME, WEIGHTS_KIND, RunFolder, Volume, listed_steps
+from shared.layout import ANSWERS, MANIFEST, STEP_NAME, WEIGHTS_KIND, RunFolder, Volume, listed_steps
 from shared.records import (
     Assignment,
     CheckpointManifest,
@@ -156,6 +156,15 @@ class Checker:
         self._report.checked["verdicts"] += 1
         if verdict is not None and (verdict.run, verdict.step) != (run, step):
             self._find("damaged", path, f"speaks of step {verdict.step} of run {verdict.run}", thing=path)
+        self._answers(path.with_suffix(ANSWERS), verdict)
+
+    def _answers(self, path: Path, verdict: Verdict | None) -> None:
+        """The answers beside a verdict. None is no damage: retention removes them."""
+        if verdict is None or verdict.answers is None or not path.exists():
+            return
+        self._report.checked["answers"] += 1
+        files = {path.name: verdict.answers}
+        self._files(path.parent, files, thing=path, level="damaged", still=path.exists)
 
     def _committed(self, folder: Path, kind: type[R], *, thing: Path | None, level: Level = "damaged") -> R | None:
         """The manifest of a committed folder, all of whose files have been checked against it."""

@@ -1,7 +1,8 @@
 """Moves what is damaged to `runs/<run>/quarantine/`, for people to look at; nothing is ever deleted.
 
 A checkpoint goes to `<step>`, as the trainer itself would move it, an export to `export-<step>`, a verdict to
-`evaluation-<step>-<kind>.json`. The run's trainer lock is held meanwhile, so none begins to work on it in between.
+`evaluation-<step>-<kind>.json`, its answers to `evaluation-<step>-<kind>.answers`. The run's trainer lock is held
+meanwhile, so none begins to work on it in between.
 """
 
 import fcntl

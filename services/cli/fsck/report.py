@@ -64,4 +64,4 @@ class Report:
         }
 
 
-_COUNTED = ("runs", "checkpoints", "exports", "verdicts", "data sets", "records", "lines")
+_COUNTED = ("runs", "checkpoints", "exports", "verdicts", "answers", "data sets", "records", "lines")
