@@ -178,7 +178,7 @@ def _steer_and_serve(
     app = create_app(
         parts,
         registry=registry,
-        routers=[predicting.router()],
+        routers=predicting.routers(),
         body_bytes=settings.gateway_body_bytes,
         picture_bytes=settings.predict_body_bytes,
         keyring=keyring,

@@ -25,7 +25,7 @@ Steers runs, shows how they go, and serves what was judged.
 
 Every answer that is not a success has one shape: `{"error": {"code", "message", "where", "hint"}}`.
 """
-CLASSIFY = ":classify"
+PICTURES = (":classify", ":predict", "/infer")
 
 
 def create_app(
@@ -46,7 +46,7 @@ def create_app(
         registry: What `/metrics` shows; request metrics are declared on it.
         routers: More routes, such as those of the predictor.
         body_bytes: The greatest body of a request.
-        picture_bytes: The greatest body of a request to classify pictures.
+        picture_bytes: The greatest body of a request with pictures.
         keyring: Knows who may ask; None: everybody may.
         audit: Where it is written down who asked for a change.
         rates: How often one client may ask.
@@ -83,4 +83,4 @@ class _Api(FastAPI):
 
 
 def _limits(body_bytes: int, picture_bytes: int) -> Callable[[str], int]:
-    return lambda path: picture_bytes if path.endswith(CLASSIFY) else body_bytes
+    return lambda path: picture_bytes if path.endswith(PICTURES) else body_bytes

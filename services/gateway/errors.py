@@ -5,8 +5,12 @@
 The shape is the same for errors that tandem raises on purpose, for requests that do not fit a route's declaration, for
 unknown routes (404), wrong methods (405, with `Allow`), bodies over the limit (413), and for what nobody expected (500:
 logged once, with an id that the answer names).
+
+The routes of other people's protocols (`speaks_plainly`) answer as these have it: `error` is a sentence, and what else
+there is to say stands beside it. Input that is wrong is 400 there, not 422.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -108,10 +112,28 @@ def answer(
     where: str | None = None,
     hint: str | None = None,
     headers: dict[str, str] | None = None,
+    path: str = "",
 ) -> JSONResponse:
-    """An error in the one shape."""
-    view = ErrorView(code=code, message=message, where=where, hint=hint)
-    return JSONResponse({"error": view.model_dump()}, status_code=status, headers=headers)
+    """An error in the one shape, or in that of the protocol that the path belongs to."""
+    view = ErrorView(code=code, message=message, where=where, hint=hint).model_dump()
+    if speaks_plainly(path):
+        sentence = f"{where}: {message}" if where else message
+        body = {"error": f"{sentence}. {hint}" if hint else sentence, **view}
+        return JSONResponse(body, status_code=plain_status(status), headers=headers)
+    return JSONResponse({"error": view}, status_code=status, headers=headers)
+
+
+def speaks_plainly(path: str) -> bool:
+    """Whether this path belongs to TensorFlow Serving's REST API or to the Open Inference Protocol."""
+    return _PLAIN.match(path) is not None
+
+
+def plain_status(status: int) -> int:
+    """The status of an error in these protocols."""
+    return HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
+
+
+_PLAIN = re.compile(r"/v2(/|$)|/v1/models/[^/]+(/|:predict$)|/v1/models/[^/:]+$")
 
 
 def install(app: FastAPI) -> None:
@@ -121,20 +143,28 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
-def answer_error(error: errors.TandemError) -> JSONResponse:
-    """What is answered for an error."""
+def answer_error(error: errors.TandemError, *, path: str) -> JSONResponse:
+    """What is answered for an error at a path."""
     status = status_of(error)
     known = error.retry_after if isinstance(error, errors.RateLimitedError) else None
     headers = {"Retry-After": str(known or RETRY_SECONDS)} if status in BUSY else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return answer(status, code=error.code, message=error.message, where=error.where, hint=error.hint, headers=headers)
+    return answer(
+        status,
+        code=error.code,
+        message=error.message,
+        where=error.where,
+        hint=error.hint,
+        headers=headers,
+        path=path,
+    )
 
 
-async def _on_tandem_error(_request: Request, error: Exception) -> JSONResponse:
+async def _on_tandem_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.TandemError):
         raise error
-    return answer_error(error)
+    return answer_error(error, path=request.url.path)
 
 
 async def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:
@@ -173,7 +203,8 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
         headers["Allow"] = allowed = ", ".join(allowed_methods(request.app, request.url.path))
         message, hint = f"{request.method} is not for this route", f"It takes {allowed}"
     code = CODES.get(error.status_code, "error")
-    return answer(error.status_code, code=code, message=message, where=request.url.path, hint=hint, headers=headers)
+    path = request.url.path
+    return answer(error.status_code, code=code, message=message, where=path, hint=hint, headers=headers, path=path)
 
 
 def allowed_methods(app: FastAPI, path: str) -> list[str]:

@@ -74,6 +74,7 @@ class Guard:
                     message=f"the gateway made a mistake; its log says more under {number}",
                     where=scope["path"],
                     hint="Please report it",
+                    path=scope["path"],
                 )
                 await response(scope, receive, send)
 

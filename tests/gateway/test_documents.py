@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from services.gateway import journal
 from services.gateway.app import create_app
+from services.gateway.errors import speaks_plainly
 from services.gateway.predict.settings import PredictSettings
 from services.gateway.predict.wiring import Predicting
 from services.gateway.state import STATES
@@ -37,7 +38,7 @@ def settings_of_all_services() -> dict[str, Any]:
 @pytest.fixture
 def app(bench: Any) -> Any:
     predicting = Predicting(settings=PredictSettings(), volume=bench.volume, registry=CollectorRegistry())
-    return create_app(bench.parts, registry=bench.registry, routers=[predicting.router()])
+    return create_app(bench.parts, registry=bench.registry, routers=predicting.routers())
 
 
 def test_every_route_has_a_section_and_every_section_a_route(app: Any) -> None:
@@ -66,13 +67,14 @@ def test_every_query_parameter_is_named(app: Any) -> None:
                     assert f"`{parameter['name']}`" in section.group(1), (path, parameter["name"])
 
 
-def test_every_route_says_in_openapi_that_its_errors_have_the_one_shape(app: Any) -> None:
+def test_every_route_says_in_openapi_which_shape_its_errors_have(app: Any) -> None:
     for path, operations in app.openapi()["paths"].items():
         for operation in operations.values():
             answers = operation["responses"]
             assert {"400", "413", "422", "500"} <= set(answers), path
             shape = answers["422"]["content"]["application/json"]["schema"]["$ref"]
-            assert shape.endswith("/ErrorAnswer"), path
+            name = "PlainErrorAnswer" if speaks_plainly(path) else "ErrorAnswer"
+            assert shape.endswith(f"/{name}"), path
             assert operation.get("summary"), path
 
 

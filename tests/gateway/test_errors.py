@@ -71,9 +71,9 @@ def test_a_body_that_is_not_json_says_at_which_character(client: Any) -> None:
 
 
 def test_an_unknown_route_is_404_in_the_one_shape(client: Any) -> None:
-    answer = client.get("/v2/nothing")
+    answer = client.get("/v3/nothing")
     assert answer.status_code == 404
-    assert "/v2/nothing" in problem(answer)["message"]
+    assert "/v3/nothing" in problem(answer)["message"]
 
 
 def test_a_wrong_method_is_405_and_lists_those_of_every_route_of_the_path(client: Any) -> None:

@@ -141,6 +141,8 @@ def _json(response: httpx.Response) -> Any:
 def _error(response: httpx.Response) -> TandemError:
     body = _json(response)
     values = body.get("error") if isinstance(body, dict) else None
+    if isinstance(values, str):  # on the routes of other protocols the same stands beside a plain sentence
+        values = body
     if not isinstance(values, dict) or not isinstance(values.get("message"), str):
         return _foreign(response)
     return error_of(values)

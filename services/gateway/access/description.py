@@ -7,6 +7,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from services.gateway.access.scopes import entries
+from services.gateway.errors import speaks_plainly
 
 SCHEME = "key"
 
@@ -26,10 +27,10 @@ def describe(schema: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
                 continue
             # Without a key file nobody is asked for one: that is the empty alternative.
             operation["security"] = [{SCHEME: [scope]} for scope in entry.needs.scopes] + [{}]
-            refusals = {str(status): _refusal(status) for status in (401, 403, 429, 503)}
+            refusals = {str(status): _refusal(status, entry.path) for status in (401, 403, 429, 503)}
             operation["responses"] = dict(sorted({**refusals, **operation["responses"]}.items()))
 
 
-def _refusal(status: int) -> dict[str, Any]:
-    shape = {"$ref": "#/components/schemas/ErrorAnswer"}
+def _refusal(status: int, path: str) -> dict[str, Any]:
+    shape = {"$ref": f"#/components/schemas/{'PlainErrorAnswer' if speaks_plainly(path) else 'ErrorAnswer'}"}
     return {"description": HTTPStatus(status).phrase, "content": {"application/json": {"schema": shape}}}

@@ -78,7 +78,7 @@ class Gate:
             self._count(scope, entry, caller)
         except TandemError as error:
             scope["route"] = entry  # by whose path it is counted
-            await errors.answer_error(error)(scope, receive, send)
+            await errors.answer_error(error, path=scope["path"])(scope, receive, send)
             if isinstance(error, ForbiddenError):
                 self._write(scope, entry, parameters, _Answer(status=403))
             return

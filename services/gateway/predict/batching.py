@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,18 @@ Probabilities = npt.NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 
+class Outputs(NamedTuple):
+    """What a model answers to n pictures; every number is finite.
+
+    Attributes:
+        logits: float32 [n, classes].
+        probabilities: float64 [n, classes]; each row sums to 1.
+    """
+
+    logits: Logits
+    probabilities: Probabilities
+
+
 @dataclass(eq=False, slots=True)
 class Work:
     """One request's pictures on their way through a model.
@@ -35,7 +48,7 @@ class Work:
     model: LoadedModel
     images: Images
     deadline: float
-    future: asyncio.Future[Probabilities]
+    future: asyncio.Future[Outputs]
 
 
 class Batcher:
@@ -83,7 +96,7 @@ class Batcher:
             deadline: On the clock; afterwards the answer is DeadlineError.
 
         Returns:
-            Work whose future becomes float64 [n, classes], each row summing to 1, or a TandemError.
+            Work whose future becomes the outputs, or a TandemError.
 
         Raises:
             OverloadedError: As much waits as may wait.
@@ -145,18 +158,19 @@ class Batcher:
         self._waiting = sum(len(work.images) for work in living)
 
     def _answer(self, batch: list[Work]) -> None:
-        results: list[Probabilities | TandemError]
+        results: list[Outputs | TandemError]
         begin = self._clock()
         try:
             images = batch[0].images if len(batch) == 1 else np.concatenate([work.images for work in batch])
-            probabilities = softmax(batch[0].model.infer(images))
+            logits = batch[0].model.infer(images)
+            outputs = Outputs(logits, softmax(logits))
         except Exception as error:  # the loop's outer edge: the next batch must have its chance
             run, step = batch[0].model.key
             log.exception("step %s of %s failed on %s pictures", step, run, sum(len(work.images) for work in batch))
             results = [InferenceError(f"the model failed: {error}", where=f"step {step} of run {run}") for _ in batch]
         else:
             self._metrics.inferred(images=len(images), seconds=self._clock() - begin)
-            results = list(_shares(batch, probabilities))
+            results = _shares(batch, outputs)
         _hand_out(batch, results)
 
 
@@ -169,14 +183,14 @@ def softmax(logits: Logits) -> Probabilities:
     return result
 
 
-def _shares(batch: list[Work], probabilities: Probabilities) -> list[Probabilities | TandemError]:
-    results: list[Probabilities | TandemError] = []
-    finite = np.isfinite(probabilities[:, 0])
+def _shares(batch: list[Work], outputs: Outputs) -> list[Outputs | TandemError]:
+    results: list[Outputs | TandemError] = []
+    finite = np.isfinite(outputs.probabilities[:, 0])
     all_finite, at = bool(finite.all()), 0
     for work in batch:
         end = at + len(work.images)
         if all_finite or finite[at:end].all():
-            results.append(probabilities[at:end])
+            results.append(Outputs(outputs.logits[at:end], outputs.probabilities[at:end]))
         else:
             run, step = work.model.key
             instance = int(np.flatnonzero(~finite[at:end])[0])
@@ -189,7 +203,7 @@ def _shares(batch: list[Work], probabilities: Probabilities) -> list[Probabiliti
     return results
 
 
-def _hand_out(batch: list[Work], results: list[Probabilities | TandemError] | list[DeadlineError]) -> None:
+def _hand_out(batch: list[Work], results: list[Outputs | TandemError] | list[DeadlineError]) -> None:
     """Resolves the futures on their loop, all in one call."""
 
     def resolve() -> None:

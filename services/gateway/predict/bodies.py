@@ -81,7 +81,7 @@ class BodyReader:
             )
         if shape is not None:
             self._check_shape(shape, count, input_shape)
-        self._check_count(count, where="body")
+        self.check_count(count, where="body")
         return np.frombuffer(body, np.uint8).reshape(count, *input_shape)
 
     def json(self, body: bytes, *, input_shape: Shape) -> Images:
@@ -94,16 +94,26 @@ class BodyReader:
             raise InstancesError("is missing", where="instances", hint='The body is {"instances": [...]}')
         if len(values) > 1:
             raise InstancesError("is not known", where=next(key for key in values if key != "instances")[:80])
-        instances = values["instances"]
+        return self.instances(values["instances"], where="instances", input_shape=input_shape, body=body)
+
+    def instances(self, instances: Any, *, where: str, input_shape: Shape, body: bytes) -> Images:
+        """Images from parsed JSON: a list of nested integers and of {"b64": "<a picture>"}.
+
+        Args:
+            instances: As parsed.
+            where: The path of the field.
+            input_shape: Height, width and channels of the model's input.
+            body: What was parsed.
+        """
         if not isinstance(instances, list) or not instances:
-            raise InstancesError("is not a list of at least one instance", where="instances")
-        self._check_count(len(instances), where="instances")
+            raise InstancesError("is not a list of at least one instance", where=where)
+        self.check_count(len(instances), where=where)
         images = np.empty((len(instances), *input_shape), np.uint8)
         pixels = self.limits.pixels
         # NumPy takes truth values among integers for integers; only a look at each value tells them apart.
         suspicious = b"true" in body or b"false" in body
         for index, instance in enumerate(instances):
-            path = f"instances.{index}"
+            path = f"{where}.{index}"
             if isinstance(instance, dict):
                 images[index], used = self._encoded(instance, path, input_shape, pixels)
                 pixels -= used
@@ -112,6 +122,11 @@ class BodyReader:
                     _find_misfit(instance, path, input_shape)
                 images[index] = _nested(instance, path, input_shape)
         return images
+
+    def check_count(self, count: int, *, where: str) -> None:
+        """Raises InstancesError if these are more pictures than are taken at once."""
+        if count > self.most_instances:
+            raise InstancesError(f"holds {count} instances; {self.most_instances} are taken at once", where=where)
 
     def _encoded(self, instance: dict[str, Any], path: str, input_shape: Shape, pixels: int) -> tuple[Images, int]:
         text = instance.get("b64")
@@ -129,10 +144,6 @@ class BodyReader:
         except ImageError as error:
             error.where = f"{path}.b64"
             raise
-
-    def _check_count(self, count: int, *, where: str) -> None:
-        if count > self.most_instances:
-            raise InstancesError(f"holds {count} instances; {self.most_instances} are taken at once", where=where)
 
     def _check_shape(self, shape: str, count: int, input_shape: Shape) -> None:
         taken = [(count, *input_shape)] + ([input_shape] if count == 1 else [])

@@ -49,12 +49,13 @@ class LoadedModel:
 
     @cached_property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers of every answer: which run, step and weights it is from."""
+        """The headers of every answer: which run, step and weights it is from, and how precise these are."""
         manifest = self.manifest
         return [
             (b"x-tandem-run", manifest.run.encode()),
             (b"x-tandem-step", str(manifest.step).encode()),
             (b"x-tandem-weights", manifest.weights.encode()),
+            (b"x-tandem-precision", f"{manifest.precision_at_1:g}".encode()),
         ]
 
     @cached_property

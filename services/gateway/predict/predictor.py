@@ -126,6 +126,11 @@ class Predictor:
         served = self._served.get(run)
         return served.model if served else None
 
+    def failure(self, export: Export) -> TandemError | None:
+        """Why this export cannot be served, if it was tried."""
+        failed = self._failed.get(export.key)
+        return failed.error if failed else None
+
     def version(self, run: str, step: int) -> LoadedModel | None:
         """The model of this very export, if it is in memory. Does not count as a use."""
         served = self._holding((run, step))

@@ -16,7 +16,11 @@ from services.gateway.access.scopes import needs
 from services.gateway.errors import documented
 from services.gateway.predict.classify import DEFAULT_TOP, MOST_TOP, Classifier
 from services.gateway.predict.predictor import Predictor
+from services.gateway.predict.protocols import plainly, respond
+from services.gateway.predict.service import plain_refusal
 from services.gateway.predict.store import BEST, RunExports
+from services.gateway.predict.tfserving import TensorFlowServing
+from shared.errors import TandemError
 
 PREFIX = "/v1/models/"
 SUFFIX = ":classify"
@@ -63,6 +67,20 @@ class ModelView(BaseModel):
     loaded: bool = Field(description="false: the first request waits until it is loaded")
 
 
+class VersionStatusView(BaseModel):
+    """The state of one export, as TensorFlow Serving says it."""
+
+    version: str = Field(description="the step")
+    state: Literal["AVAILABLE", "END"] = Field(description="END: it cannot be loaded; the status says why")
+    status: dict[str, str] = Field(description="error_code and error_message")
+
+
+class ModelStatusView(ModelView):
+    """What answers for a model, and the state of each of its exports, newest first."""
+
+    model_version_status: list[VersionStatusView]
+
+
 class ModelsView(BaseModel):
     """All that can be asked, newest run first; `best` stands before them all."""
 
@@ -104,12 +122,13 @@ def install(app: FastAPI, *, classifier: Classifier) -> None:
     app.user_middleware.append(Middleware(ClassifyFirst, classifier=classifier))
 
 
-def router(*, predictor: Predictor, classifier: Classifier) -> APIRouter:
+def router(*, predictor: Predictor, classifier: Classifier, serving: TensorFlowServing) -> APIRouter:
     """The routes.
 
     Args:
         predictor: Gives out models.
         classifier: Answers requests to classify.
+        serving: Tells the states of versions.
     """
     routes = APIRouter(tags=["models"])
 
@@ -123,11 +142,16 @@ def router(*, predictor: Predictor, classifier: Classifier) -> APIRouter:
             views.insert(0, _view(BEST, catalog.best, predictor))
         return ModelsView(models=views)
 
-    @routes.get("/v1/models/{model}", responses=documented(404, 503))
+    @routes.get("/v1/models/{model}", response_model=ModelStatusView, responses=plainly())
     @needs("read", "predict")
-    async def show_model(model: str) -> ModelView:
-        """What answers now for a run's id, a run's name (its newest run), or `best`."""
-        return _view(model, predictor.catalog().resolve(model), predictor)
+    async def show_model(model: str) -> Any:
+        """What answers now for a run's id, a run's name (its newest run), or `best`; and each version's state."""
+        try:
+            run = predictor.catalog().resolve(model)
+        except TandemError as error:
+            return respond(plain_refusal(error))
+        view = _view(model, run, predictor).model_dump()
+        return view | {"model_version_status": serving.states(run.exports)}
 
     @routes.post(
         PATH,
@@ -143,10 +167,7 @@ def router(*, predictor: Predictor, classifier: Classifier) -> APIRouter:
         checkpoint of the newest run that has one). A picture of any size is turned as its EXIF orientation says, cut to
         the largest centred window of the model's aspect ratio, scaled, and laid on white where it is transparent.
         """
-        reply = await classifier.reply(model, request.scope, request.receive)
-        response = Response(reply.body, status_code=reply.status)
-        response.raw_headers = reply.headers
-        return response
+        return respond(await classifier.reply(model, request.scope, request.receive))
 
     return routes
 

@@ -25,6 +25,7 @@ from shared.layout import MANIFEST, RunFolder, Volume, listed_steps
 from shared.records import ExportManifest, read_record
 
 BEST = "best"
+LATEST = "latest"
 _HINT = "GET /v1/models lists what can be asked"
 _VERSIONS = "GET /v1/models/{model} lists the versions that can be asked"
 
@@ -67,6 +68,18 @@ class RunExports:
             if export.manifest.step == step:
                 return export
         raise NotFoundError(f"there is no export of step {step}", where=f"run {self.id}", hint=_VERSIONS)
+
+    def labelled(self, label: str) -> Export:
+        """The export that a label names: `best`, or `latest`, the one of the greatest step.
+
+        Raises:
+            NotFoundError: There is no such label.
+        """
+        if label == BEST and self.exports:
+            return self.exports[0]
+        if label == LATEST and self.exports:
+            return max(self.exports, key=lambda export: export.manifest.step)
+        raise NotFoundError(f"there is no label {label[:80]!r}", where=f"run {self.id}")
 
 
 class Catalog:

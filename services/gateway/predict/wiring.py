@@ -6,16 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
-from services.gateway.predict import routes
+from services.gateway.predict import protocols, routes
 from services.gateway.predict.batching import Batcher
 from services.gateway.predict.bodies import BodyReader
-from services.gateway.predict.classify import Classifier, RequestLimits
+from services.gateway.predict.classify import Classifier
 from services.gateway.predict.images import ImageLimits
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import OnnxLoader
+from services.gateway.predict.openinference import OpenInference
 from services.gateway.predict.predictor import Predictor
+from services.gateway.predict.requests import RequestLimits
+from services.gateway.predict.service import PredictService
 from services.gateway.predict.settings import PredictSettings
 from services.gateway.predict.store import ExportStore
+from services.gateway.predict.tfserving import TensorFlowServing
 from shared.layout import Volume
 
 
@@ -45,14 +49,10 @@ class Predicting:
             max_waiting=settings.predict_max_waiting,
         )
         self._decoders = ThreadPoolExecutor(settings.predict_decoders, thread_name_prefix="predict-decode")
-        self._classifier = Classifier(
+        service = PredictService(
             predictor=self.predictor,
             batcher=self._batcher,
             decoders=self._decoders,
-            reader=BodyReader(
-                limits=ImageLimits(bytes=settings.predict_image_bytes, pixels=settings.predict_image_pixels),
-                most_instances=settings.predict_max_batch,
-            ),
             metrics=metrics,
             clock=time.monotonic,
             limits=RequestLimits(
@@ -61,10 +61,21 @@ class Predicting:
                 answer_seconds=settings.predict_answer_seconds,
             ),
         )
+        reader = BodyReader(
+            limits=ImageLimits(bytes=settings.predict_image_bytes, pixels=settings.predict_image_pixels),
+            most_instances=settings.predict_max_batch,
+        )
+        self._classifier = Classifier(service=service, reader=reader)
+        self._serving = TensorFlowServing(service=service, predictor=self.predictor, reader=reader)
+        self._inference = OpenInference(service=service, predictor=self.predictor, reader=reader)
 
-    def router(self) -> APIRouter:
+    def routers(self) -> list[APIRouter]:
         """The routes, for `create_app`."""
-        return routes.router(predictor=self.predictor, classifier=self._classifier)
+        return [
+            routes.router(predictor=self.predictor, classifier=self._classifier, serving=self._serving),
+            protocols.tensorflow_serving(self._serving),
+            protocols.open_inference(self._inference),
+        ]
 
     def install(self, app: FastAPI) -> None:
         """Lets requests to classify skip routing; before the application starts."""

@@ -10,17 +10,23 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fastapi import APIRouter
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client import CollectorRegistry
 
+from services.gateway.predict import protocols, routes
 from services.gateway.predict.batching import Batcher
 from services.gateway.predict.bodies import BodyReader
-from services.gateway.predict.classify import Classifier, RequestLimits
+from services.gateway.predict.classify import Classifier
 from services.gateway.predict.images import ImageLimits
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import OnnxLoader
+from services.gateway.predict.openinference import OpenInference
 from services.gateway.predict.predictor import Predictor
+from services.gateway.predict.requests import RequestLimits
+from services.gateway.predict.service import PredictService
 from services.gateway.predict.store import ExportStore
+from services.gateway.predict.tfserving import TensorFlowServing
 from shared.atomic import committing
 from shared.layout import Volume
 from shared.records import ExportManifest, FileRecord, encode_record, write_record
@@ -103,6 +109,16 @@ class Serving:
     predictor: Predictor
     batcher: Batcher
     classifier: Classifier
+    tensorflow: TensorFlowServing
+    inference: OpenInference
+
+    def routers(self) -> list[APIRouter]:
+        """What `Predicting.routers` gives."""
+        return [
+            routes.router(predictor=self.predictor, classifier=self.classifier, serving=self.tensorflow),
+            protocols.tensorflow_serving(self.tensorflow),
+            protocols.open_inference(self.inference),
+        ]
 
     async def ask(
         self,
@@ -178,16 +194,24 @@ def make_serving(models: ModelVolume) -> Iterator[Callable[..., Serving]]:
         )
         batcher = Batcher(clock=time.monotonic, metrics=metrics, max_batch=max_batch, max_waiting=max_waiting)
         decoders = ThreadPoolExecutor(2)
-        classifier = Classifier(
+        service = PredictService(
             predictor=predictor,
             batcher=batcher,
             decoders=decoders,
-            reader=BodyReader(limits=image_limits or ImageLimits(), most_instances=max_batch),
             metrics=metrics,
             clock=time.monotonic,
             limits=limits or RequestLimits(),
         )
-        serving = Serving(models, registry, predictor, batcher, classifier)
+        reader = BodyReader(limits=image_limits or ImageLimits(), most_instances=max_batch)
+        serving = Serving(
+            models,
+            registry,
+            predictor,
+            batcher,
+            Classifier(service=service, reader=reader),
+            TensorFlowServing(service=service, predictor=predictor, reader=reader),
+            OpenInference(service=service, predictor=predictor, reader=reader),
+        )
         predictor.refresh()
         if start_batcher:
             batcher.start()

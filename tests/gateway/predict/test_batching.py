@@ -91,7 +91,7 @@ def test_single_picture_is_taken_at_once_and_those_that_wait_meanwhile_are_taken
         gate.let.release(2)
         results = await asyncio.gather(*(work.future for work in works))
         for value, result in zip((1, 2, 3, 4), results, strict=True):
-            np.testing.assert_allclose(result, softmax(np.array([[value, 0.0]], np.float32)))
+            np.testing.assert_allclose(result.probabilities, softmax(np.array([[value, 0.0]], np.float32)))
 
     registry = run(story)
     assert gate.batches == [[1], [2, 3, 4]]
@@ -201,7 +201,7 @@ def test_model_that_raises_fails_its_batch_and_not_the_next() -> None:
     async def story(batcher: Batcher) -> None:
         with pytest.raises(InferenceError, match="out of memory"):
             await batcher.submit(one, picture(1), deadline=later()).future
-        assert (await batcher.submit(one, picture(2), deadline=later()).future).shape == (1, 2)
+        assert (await batcher.submit(one, picture(2), deadline=later()).future).logits.shape == (1, 2)
 
     run(story)
 

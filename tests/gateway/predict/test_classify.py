@@ -1,9 +1,11 @@
 import asyncio
 import base64
+import gzip
 import io
 import json
 import threading
 import time
+import zlib
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.gateway.predict.batching import softmax
-from services.gateway.predict.classify import CLIENT_GONE, RequestLimits
 from services.gateway.predict.models import LoadedModel
+from services.gateway.predict.requests import RequestLimits
+from services.gateway.predict.service import CLIENT_GONE
 
 RUN = "20260101-000000-a-0001"
 JSON = "application/json"
@@ -66,11 +69,12 @@ def test_answer_says_what_was_recognised_and_which_weights_did(serving) -> None:
     assert [entry["label"] for entry in classes] == ["class-7", "class-0", "class-1"]
     np.testing.assert_allclose([entry["probability"] for entry in classes], expected[[7, 0, 1]], rtol=1e-6)
     headers = dict(reply.headers)
-    assert (headers[b"x-tandem-run"], headers[b"x-tandem-step"], headers[b"x-tandem-weights"]) == (
-        RUN.encode(),
-        b"7",
-        b"ema",
-    )
+    assert headers.items() >= {
+        (b"x-tandem-run", RUN.encode()),
+        (b"x-tandem-step", b"7"),
+        (b"x-tandem-weights", b"ema"),
+        (b"x-tandem-precision", b"0.625"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -191,9 +195,38 @@ def test_pictures_of_one_body_share_the_limit_of_pixels(serving) -> None:
     assert (reply.status, answer["error"]["where"]) == (413, "instances.1.b64")
 
 
-def test_encoded_body_is_refused(serving) -> None:
-    reply, answer = ask(serving, png(), headers=[(b"content-encoding", b"gzip")])
-    assert (reply.status, answer["error"]["where"]) == (415, "content-encoding")
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP"])
+def test_body_is_taken_in_gzip_and_deflate(serving, encoding: str) -> None:
+    packed = zlib.compress(png()) if encoding == "deflate" else gzip.compress(png())
+    reply, _ = ask(serving, packed, headers=[(b"content-encoding", encoding.encode())])
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status", "where"),
+    [
+        (png(), b"br", 415, "content-encoding"),
+        (png(), b"gzip", 422, "body"),
+        (gzip.compress(png())[:-4], b"gzip", 422, "body"),
+        (gzip.compress(png()) + b"more", b"gzip", 422, "body"),
+        (gzip.compress(bytes(50_000_000)), b"gzip", 413, "body"),
+    ],
+)
+def test_body_that_does_not_unfold_within_the_limit_is_refused(
+    serving, body: bytes, encoding: bytes, status: int, where: str
+) -> None:
+    reply, answer = ask(serving, body, headers=[(b"content-encoding", encoding)])
+    assert (reply.status, answer["error"]["where"]) == (status, where)
+
+
+def test_client_says_how_long_it_waits(models, make_serving) -> None:
+    models.export(RUN, 1)
+    serving = make_serving(start_batcher=False)
+    reply, answer = ask(serving, png(), headers=[(b"x-tandem-timeout", b"0.05")])
+    assert (reply.status, answer["error"]["code"]) == (504, "deadline_exceeded")
+    for bad in (b"0", b"-1", b"nan", b"inf", b"soon"):
+        reply, answer = ask(serving, png(), headers=[(b"x-tandem-timeout", bad)])
+        assert (reply.status, answer["error"]["where"]) == (422, "x-tandem-timeout")
 
 
 def test_f35_without_a_judged_checkpoint_the_answer_is_try_later(make_serving) -> None:

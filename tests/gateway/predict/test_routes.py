@@ -26,9 +26,8 @@ def site(request: pytest.FixtureRequest, models, make_serving, bench) -> Any:
     models.export(OLD, 3, precision=0.5)
     models.export(NEW, 5, precision=0.25)
     serving = make_serving()
-    predict = routes.router(predictor=serving.predictor, classifier=serving.classifier)
     parts = replace(bench.parts, predictor=serving.predictor)
-    app = create_app(parts, registry=bench.registry, routers=[predict])
+    app = create_app(parts, registry=bench.registry, routers=serving.routers())
     if request.param:
         routes.install(app, classifier=serving.classifier)
     client = bench.client_of(app)
@@ -82,6 +81,9 @@ def test_model_is_shown_by_the_name_of_its_run(site) -> None:
         "classes": [f"class-{number}" for number in range(10)],
         "input_shape": [8, 8, 3],
         "loaded": False,
+        "model_version_status": [
+            {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        ],
     }
 
 

@@ -24,7 +24,7 @@ def test_wired_parts_answer_and_leave_no_thread_behind(models, bench) -> None:
     app = create_app(
         dataclasses.replace(bench.parts, predictor=predicting.predictor),
         registry=registry,
-        routers=[predicting.router()],
+        routers=predicting.routers(),
     )
     predicting.install(app)
     predicting.start()
