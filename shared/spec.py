@@ -365,7 +365,12 @@ def load_recipe(path: Path) -> dict[str, Any]:
 
 
 def overlay(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`values` with `changes` laid over it, mappings merged key by key. Neither argument is altered."""
+    """`values` with `changes` laid over it, mappings merged key by key. Neither argument is altered.
+
+    A mapping of another `kind` takes the place of the one below, whose keys say nothing about it.
+    """
+    if "kind" in values and "kind" in changes and changes["kind"] != values["kind"]:
+        return dict(changes)
     merged = dict(values)
     for key, change in changes.items():
         below = merged.get(key)

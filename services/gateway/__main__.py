@@ -34,6 +34,7 @@ from services.gateway.reconcile import ReconcileLoop, Reconciler
 from services.gateway.settings import GatewaySettings
 from services.gateway.slots import Slots
 from services.gateway.streams.streams import Streams
+from services.gateway.web.wiring import make_router as page_router
 from shared import atomic, logs, observe
 from shared.data import catalog
 from shared.errors import ConflictError, DatasetMissingError, SettingsError, TandemError, VolumeError
@@ -178,7 +179,7 @@ def _steer_and_serve(
     app = create_app(
         parts,
         registry=registry,
-        routers=predicting.routers(),
+        routers=[*predicting.routers(), page_router()],
         body_bytes=settings.gateway_body_bytes,
         picture_bytes=settings.predict_body_bytes,
         keyring=keyring,

@@ -17,7 +17,7 @@ from services.gateway.metrics import RequestMetrics
 from services.gateway.middleware import BodyLimit, Counted, Guard
 from services.gateway.parts import Parts
 from services.gateway.queries import refuse_unknown
-from services.gateway.routes import bulk, health, places, results, runs, streams
+from services.gateway.routes import bulk, health, places, results, runs, specs, streams
 from shared import observe
 
 DESCRIPTION = """
@@ -67,7 +67,7 @@ def create_app(
     app.state.parts = parts
     app.state.registry = registry
     errors.install(app)
-    for router in (runs.routes, bulk.routes, results.routes, streams.routes, places.routes, *routers, health.routes):
+    for router in (runs.routes, bulk.routes, results.routes, streams.routes, places.routes, specs.routes, *routers, health.routes):
         app.include_router(router)
     return app
 

@@ -84,6 +84,12 @@ def test_changes_are_laid_over_a_recipe_key_by_key():
     assert recipe["dataset"]["seed"] == 1
 
 
+def test_overlay_of_another_kind_takes_the_place_of_the_one_below() -> None:
+    recipe = {"learning_rate": {"kind": "constant", "rate": 0.1}}
+    assert overlay(recipe, {"learning_rate": {"kind": "cosine"}}) == {"learning_rate": {"kind": "cosine"}}
+    assert overlay(recipe, {"learning_rate": {"kind": "constant"}}) == recipe
+
+
 @pytest.mark.parametrize(
     ("text", "problem"), [("- a", "mapping"), ("a: [", "not YAML"), ("!!python/object:os.x {}", "not YAML")]
 )

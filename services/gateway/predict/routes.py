@@ -64,6 +64,7 @@ class ModelView(BaseModel):
     precision_at_1: float
     classes: list[str] = Field(description="in the order of their labels")
     input_shape: tuple[int, int, int] = Field(description="height, width, channels")
+    steps: list[int] = Field(description="of its exports, best first; each can be asked as `<model>@<step>`")
     loaded: bool = Field(description="false: the first request waits until it is loaded")
 
 
@@ -164,8 +165,9 @@ def router(*, predictor: Predictor, classifier: Classifier, serving: TensorFlowS
         """Recognises pictures.
 
         `model` is a run's id, a run's name (its newest run that has a judged checkpoint), or `best` (the best judged
-        checkpoint of the newest run that has one). A picture of any size is turned as its EXIF orientation says, cut to
-        the largest centred window of the model's aspect ratio, scaled, and laid on white where it is transparent.
+        checkpoint of the newest run that has one); with `@` and a step, that run's export of that step. A picture of
+        any size is turned as its EXIF orientation says, cut to the largest centred window of the model's aspect ratio,
+        scaled, and laid on white where it is transparent.
         """
         return respond(await classifier.reply(model, request.scope, request.receive))
 
@@ -185,6 +187,7 @@ def _view(asked: str, run: RunExports, predictor: Predictor) -> ModelView:
         precision_at_1=manifest.precision_at_1,
         classes=list(manifest.classes),
         input_shape=manifest.input_shape,
+        steps=[each.manifest.step for each in run.exports],
         loaded=loaded is not None,
     )
 

@@ -9,6 +9,7 @@ The name of a model is, in this order:
 1. `best`: the newest run that has an export. Newest is the greatest run id, which begins with the time of its making.
 2. a run's id.
 3. a run's name: the newest run of that name that has an export.
+4. any of these, `@` and a step: that run's export of that step, whether it is the best or not.
 
 Of a run the better export is the one of higher precision at 1 (of the weights it was made of); of equals, the later.
 """
@@ -102,8 +103,8 @@ class Catalog:
             self._by_name[BEST] = self.best
 
     def run(self, run_id: str) -> RunExports | None:
-        """The run of this id."""
-        found = self._by_name.get(run_id)
+        """The run of this id, or the one export of it that `<id>@<step>` names."""
+        found = self._find(run_id)
         return found if found is not None and found.id == run_id else None
 
     def resolve(self, model: str) -> RunExports:
@@ -113,7 +114,7 @@ class Catalog:
             NotFoundError: There is no such run.
             UnavailableError: None of its checkpoints was judged and exported yet.
         """
-        found = self._by_name.get(model)
+        found = self._find(model)
         if found is not None and found.exports:
             return found
         if model == BEST:
@@ -122,6 +123,14 @@ class Catalog:
             shown = model if len(model) <= 80 else f"{model[:80]}…"
             raise NotFoundError(f"there is no run of that id or name, nor is it {BEST!r}", where=shown, hint=_HINT)
         raise UnavailableError("none of its checkpoints has been judged yet", where=f"run {found.id}", hint=_WAIT)
+
+    def _find(self, model: str) -> RunExports | None:
+        name, at, step = model.rpartition("@")
+        found = self._by_name.get(name if at else model)
+        if found is None or not at:
+            return found
+        exports = tuple(each for each in found.exports if str(each.manifest.step) == step)
+        return RunExports(id=f"{found.id}@{step}", name=found.name, exports=exports) if exports else None
 
 
 _WAIT = "Ask again once the evaluator has judged a checkpoint"

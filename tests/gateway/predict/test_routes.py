@@ -80,6 +80,7 @@ def test_model_is_shown_by_the_name_of_its_run(site) -> None:
         "precision_at_1": 0.5,
         "classes": [f"class-{number}" for number in range(10)],
         "input_shape": [8, 8, 3],
+        "steps": [3],
         "loaded": False,
         "model_version_status": [
             {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}

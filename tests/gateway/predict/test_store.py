@@ -113,3 +113,15 @@ def test_run_with_a_bad_spec_still_serves_by_its_id(models) -> None:
     models.volume.run(OLD).spec.write_text("{")
     catalog = ExportStore(models.volume).scan()
     assert catalog.resolve(OLD).name is None
+
+
+def test_a_step_after_the_name_means_that_export_and_no_other(models) -> None:
+    models.export(OLD, 10, precision=0.9)
+    models.export(OLD, 20, precision=0.5)
+    catalog = ExportStore(models.volume).scan()
+    for name in (f"{OLD}@20", "run@20", "best@20"):
+        found = catalog.resolve(name)
+        assert (found.id, [each.manifest.step for each in found.exports]) == (f"{OLD}@20", [20])
+        assert catalog.run(found.id) == found
+    with pytest.raises(NotFoundError):
+        catalog.resolve(f"{OLD}@15")
