@@ -67,7 +67,16 @@ def create_app(
     app.state.parts = parts
     app.state.registry = registry
     errors.install(app)
-    for router in (runs.routes, bulk.routes, results.routes, streams.routes, places.routes, specs.routes, *routers, health.routes):
+    for router in (
+        runs.routes,
+        bulk.routes,
+        results.routes,
+        streams.routes,
+        places.routes,
+        specs.routes,
+        *routers,
+        health.routes,
+    ):
         app.include_router(router)
     return app
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.gateway import errors
+from services.gateway.access.scopes import needs
 from services.gateway.parts import NeedsParts, NeedsRuns
 from shared import recipes
 from shared.spec import RunSpec, overlay
@@ -38,12 +39,14 @@ class CheckView(BaseModel):
 
 
 @routes.get("/specs/schema", responses=errors.documented())
+@needs("read")
 async def show_schema() -> dict[str, Any]:
     """The JSON schema of a RunSpec: every key, its type, its limits and its default."""
     return RunSpec.model_json_schema()
 
 
 @routes.post("/specs:check", responses=errors.documented(404))
+@needs("read")
 def check_spec(body: CheckRequest, parts: NeedsParts, runs: NeedsRuns) -> CheckView:
     """Checks a specification as starting a run would, field by field; starts nothing, and looks for no data set."""
     below = {} if body.run is None else runs.show(body.run).run.spec.model_dump(mode="json")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
+from services.gateway.access.scopes import needs_no_key
 from services.gateway.web.assets import Asset
 from shared.errors import NotFoundError
 
@@ -46,10 +47,12 @@ def router(files: Mapping[str, Asset]) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
 
     @routes.api_route("/", methods=["GET", "HEAD"])
+    @needs_no_key
     async def page(request: Request) -> Response:
         return _sent(files[PAGE], request)
 
     @routes.api_route(PREFIX + "{path:path}", methods=["GET", "HEAD"])
+    @needs_no_key
     async def file(path: str, request: Request) -> Response:
         found = files.get(path)
         if found is None:
