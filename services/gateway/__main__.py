@@ -27,7 +27,7 @@ from services.gateway.launchers.docker import DockerLauncher, EngineHints
 from services.gateway.launchers.engine import Engine, connect
 from services.gateway.launchers.process import ProcessLauncher
 from services.gateway.lock import VolumeLock
-from services.gateway.metrics import RunMetrics, add_volume_metrics
+from services.gateway.metrics import RunMetrics, WebhookMetrics, add_volume_metrics
 from services.gateway.parts import Parts
 from services.gateway.predict.wiring import Predicting
 from services.gateway.reconcile import ReconcileLoop, Reconciler
@@ -35,6 +35,10 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.slots import Slots
 from services.gateway.streams.streams import Streams
 from services.gateway.web.wiring import make_router as page_router
+from services.gateway.webhooks import configuration
+from services.gateway.webhooks.positions import Positions
+from services.gateway.webhooks.post import post
+from services.gateway.webhooks.webhooks import Webhooks
 from shared import atomic, logs, observe
 from shared.data import catalog
 from shared.errors import ConflictError, DatasetMissingError, SettingsError, TandemError, VolumeError
@@ -150,12 +154,24 @@ def _steer_and_serve(
         poll=settings.gateway_poll_seconds,
         failures=metrics.failures.inc,
     )
-    feed = Feed(folder=volume.gateway / "feed")
+    hooks = configuration.load(settings.gateway_webhooks)
+    positions = Positions(folder=volume.gateway / "webhooks", names=[hook.name for hook in hooks])
+    feed = Feed(folder=volume.gateway / "feed", needed=positions.least)
+    webhooks = Webhooks(
+        hooks=hooks,
+        feed=feed,
+        positions=positions,
+        post=post,
+        metrics=WebhookMetrics(registry),
+        time=time.time,
+        stop=stop,
+    )
     follower = FollowerLoop(
         follower=Follower(index=index, journal=journal, feed=feed, clock=time.time),
         ready=lambda: loop.why_not_ready() is None,
         stop=stop,
         poll=settings.gateway_poll_seconds,
+        after=webhooks.wake,
     )
     views = EncodedViews()
     streams = Streams(
@@ -188,6 +204,7 @@ def _steer_and_serve(
     )
     predicting.install(app)
     loop.start()
+    webhooks.start()
     follower.start()
     predicting.start()
     sys.stdout.write(f"tandem gateway: {url}/docs (API), {url}/metrics, volume {volume.root}\n")
@@ -200,6 +217,7 @@ def _steer_and_serve(
         stop.set()
         loop.join()
         follower.join()
+        webhooks.stop()
         if settings.gateway_stop_slots_on_exit:
             reconciler.stop_slots(sleep=time.sleep, poll=0.1)
 

@@ -45,6 +45,38 @@ class RequestMetrics:
         self._seconds.labels(route=route).observe(seconds)
 
 
+class WebhookMetrics:
+    """What became of webhooks' messages, and how late they are."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "tandem_webhook_requests",
+            "Requests to receivers, by result: sent, failed (and tried again), dropped (given up).",
+            ("webhook", "result"),
+            registry=registry,
+        )
+        self._late = Gauge(
+            "tandem_webhook_late_seconds",
+            "Age of the message that was sent or tried last.",
+            ("webhook",),
+            registry=registry,
+        )
+
+    def sent(self, webhook: str, *, waited: float) -> None:
+        """Counts a message that was taken."""
+        self._requests.labels(webhook=webhook, result="sent").inc()
+        self._late.labels(webhook=webhook).set(waited)
+
+    def failed(self, webhook: str, *, waiting: float) -> None:
+        """Counts a request that was not taken."""
+        self._requests.labels(webhook=webhook, result="failed").inc()
+        self._late.labels(webhook=webhook).set(waiting)
+
+    def dropped(self, webhook: str) -> None:
+        """Counts a message that was given up."""
+        self._requests.labels(webhook=webhook, result="dropped").inc()
+
+
 class TurnMetrics:
     """How trainer and evaluator of each run that alternates share their slot's time."""
 

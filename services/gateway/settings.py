@@ -63,6 +63,7 @@ class GatewaySettings(PredictSettings):
     )
     gateway_predict_rate: float = Field(default=5_000.0, ge=0, le=1e6, description="likewise, that classify")
     gateway_control_rate: float = Field(default=50.0, ge=0, le=1e6, description="likewise, that change something")
+    gateway_webhooks: Path | None = Field(default=None, description="the file of webhooks; none: nothing is sent")
     gateway_streams: int = Field(default=256, ge=1, le=10_000, description="how many streams may be open at once")
     gateway_stop_slots_on_exit: bool = Field(
         default=False, description="when the gateway ends in order, trainers release their slots too"

@@ -19,6 +19,7 @@ from services.gateway.launchers.procfs import holders
 from shared.errors import UnauthenticatedError
 from shared.keys import create_key, revoke_key
 from shared.layout import Volume
+from tests.gateway.webhooks.receiver import SECRET, Receiver, verified
 
 TRAINER = Path(__file__).with_name("fake_trainer.py")
 ROOT = Path(__file__).parents[2]
@@ -310,3 +311,32 @@ def test_with_keys_it_listens_to_all_and_asks_for_one_until_it_is_revoked(volume
     ]
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(secret.encode() in data for data in written)
+
+
+def test_webhooks_tell_the_states_of_a_run_over_a_killed_gateway_and_a_receiver_that_fails(
+    volume: Path, tmp_path: Path
+) -> None:
+    receiver = Receiver()
+    receiver.answers = [500]
+    (tmp_path / "team.secret").write_text(SECRET)
+    hooks = tmp_path / "webhooks.yaml"
+    hooks.write_text(f"webhooks: [{{name: team, url: '{receiver.url}', secret_file: team.secret, events: [state]}}]")
+    try:
+        first = GatewayProcess(volume, TANDEM_GATEWAY_WEBHOOKS=str(hooks)).ready()
+        run = first.start()
+        first.reaches(run, "running")
+        receiver.until(lambda: "starting" in [body["data"]["to"] for body in receiver.bodies])
+        first.end(signal.SIGKILL)
+        second = GatewayProcess(volume, TANDEM_GATEWAY_WEBHOOKS=str(hooks)).ready()
+        second.post(f"/v1/runs/{run}:stop")
+        second.reaches(run, "stopped")
+        receiver.until(lambda: "stopped" in [body["data"]["to"] for body in receiver.bodies])
+        _, errors = second.end(signal.SIGTERM)
+    finally:
+        receiver.close()
+    told = {body["id"]: body["data"]["to"] for body in receiver.bodies}
+    journal = Volume(volume).run(run).gateway_events.read_text().splitlines()
+    assert list(told.values()) == [e["details"]["to"] for e in map(json.loads, journal) if e["kind"] == "state"]
+    assert all(verified(headers, body) for headers, body in receiver.requests)
+    assert len(receiver.requests) > len(told)  # the one that was refused came again
+    assert SECRET not in errors + (volume / "gateway" / "log.jsonl").read_text()
