@@ -10,6 +10,7 @@ Not promised: that a trainer which is stopped in the instant between its last ch
 finish that commit. What it commits then is what the new one would have computed for the same step.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -17,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared import atomic
-from shared.errors import ConflictError, FencedError, VolumeError
+from shared.checkpoints import CheckpointStore
+from shared.errors import ConflictError, CorruptRecordError, FencedError, NotFoundError, VolumeError
 from shared.layout import RunFolder
 from shared.records import Fence, TrainerStatus, read_record, read_record_or_none, write_record
 
@@ -81,7 +83,7 @@ class Tenure:
         """
         self._refuse_if_superseded()
         if not self._lock(seconds=_PATIENCE):
-            holder = read_record_or_none(self._folder.fence, Fence)
+            holder = self._known()
             if self._wanted is None or (holder is not None and self._wanted <= holder.fence):
                 raise self._taken("is being trained")
             if not self._outlast(seconds=takeover_seconds):
@@ -89,8 +91,7 @@ class Tenure:
                 if not self._lock(seconds=_PATIENCE):
                     raise self._taken("was taken over by another trainer meanwhile")
         self._refuse_if_superseded()
-        known = read_record_or_none(self._folder.fence, Fence)
-        self.fence = self._wanted if self._wanted is not None else (known.fence if known else 0) + 1
+        self.fence = self._wanted if self._wanted is not None else self._greatest() + 1
         record = Fence(
             fence=self.fence,
             token=self._token,
@@ -132,9 +133,28 @@ class Tenure:
             self._descriptor = None
 
     def _refuse_if_superseded(self) -> None:
-        known = read_record_or_none(self._folder.fence, Fence)
-        if known is not None and self._wanted is not None and known.fence > self._wanted:
-            raise self._taken(f"was given on: this assignment has fence {self._wanted}, the newest is {known.fence}")
+        if self._wanted is not None and (greatest := self._greatest()) > self._wanted:
+            raise self._taken(f"was given on: this assignment has fence {self._wanted}, the newest is {greatest}")
+
+    def _known(self) -> Fence | None:
+        """Who may commit, if that can be read. A damaged record is written anew by whoever gets the lock."""
+        try:
+            return read_record_or_none(self._folder.fence, Fence)
+        except CorruptRecordError:
+            return None
+
+    def _greatest(self) -> int:
+        """The greatest number so far, also where the record of it was lost: status and checkpoints repeat it."""
+        if (known := self._known()) is not None:
+            return known.fence
+        store, found = CheckpointStore(self._folder), [0]
+        with contextlib.suppress(VolumeError):
+            status = read_record_or_none(self._folder.status, TrainerStatus)
+            found.append(status.fence if status else 0)
+        for step in store.steps():
+            with contextlib.suppress(VolumeError, NotFoundError):
+                found.append(store.open(step).manifest.fence)
+        return max(found)
 
     def _lock(self, *, seconds: float) -> bool:
         deadline = self._clock() + seconds
@@ -181,7 +201,7 @@ class Tenure:
         return status.beat if status else None
 
     def _taken(self, what: str) -> ConflictError:
-        known = read_record_or_none(self._folder.fence, Fence)
+        known = self._known()
         holder = (
             f"slot {known.slot}, process {known.pid} on {known.host}, fence {known.fence}"
             if known

@@ -172,7 +172,7 @@ def test_a_run_that_was_extended_is_not_finished_at_the_steps_of_its_spec(make, 
     assert due(ledger) == []
 
 
-def test_lag_counts_steps_between_the_newest_waiting_and_the_newest_judged(make, runs):
+def test_f15_lag_counts_steps_between_the_newest_waiting_and_the_newest_judged(make, runs):
     folder = runs.run()
     for step in (10, 20, 50):
         runs.commit(folder, step)

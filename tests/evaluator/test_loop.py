@@ -173,7 +173,7 @@ def test_answers_that_are_no_numbers_fail_at_once_and_for_good(evaluator, runs, 
     assert "10 of 10 answers" in verdict(folder, 10, EMA).problem
 
 
-def test_a_checkpoint_pruned_while_it_waits_or_is_read_is_passed_over_quietly(evaluator, runs):
+def test_f12_a_checkpoint_pruned_while_it_waits_or_is_read_is_passed_over_quietly(evaluator, runs):
     folder = runs.run()
     for step in (10, 20):
         runs.commit(folder, step)

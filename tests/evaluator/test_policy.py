@@ -21,7 +21,7 @@ def order(text):
     return [(item.run, item.step) for item in Policy.parse(text).ordered(WAITING)]
 
 
-def test_newest_first_takes_each_runs_newest_and_then_the_backlog_newest_runs_first():
+def test_f15_newest_first_takes_each_runs_newest_and_then_the_backlog_newest_runs_first():
     assert order("newest-first") == [("b", 25), ("a", 20), ("b", 15), ("b", 5), ("a", 10)]
 
 
@@ -40,7 +40,7 @@ def test_latest_wants_the_newest_alone():
     assert Policy.parse("latest").wanted([], finished=False) == []
 
 
-def test_every_wants_multiples_and_the_final_checkpoint_of_a_finished_run():
+def test_f15_every_wants_multiples_and_the_final_checkpoint_of_a_finished_run():
     policy = Policy.parse("every:10")
     assert policy.wanted([5, 10, 15, 20, 25], finished=False) == [10, 20]
     assert policy.wanted([5, 10, 15, 20, 25], finished=True) == [10, 20, 25]

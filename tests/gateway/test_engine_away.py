@@ -7,7 +7,7 @@ from shared.errors import UnavailableError
 AWAY = UnavailableError("the Docker engine does not answer", where="tcp://docker-proxy:2375")
 
 
-def test_a_run_that_is_asked_for_is_not_made(bench) -> None:
+def test_f31_a_run_that_is_asked_for_is_not_made(bench) -> None:
     client = bench.client()
     bench.launcher.away = AWAY
     answer = client.post("/v1/runs", json={"recipe": "tiny"})
@@ -17,7 +17,7 @@ def test_a_run_that_is_asked_for_is_not_made(bench) -> None:
     assert client.get("/v1/runs").json()["runs"] == []
 
 
-def test_a_stop_that_is_asked_for_changes_nothing_until_it_is_back(bench) -> None:
+def test_f31_a_stop_that_is_asked_for_changes_nothing_until_it_is_back(bench) -> None:
     client = bench.client()
     run = client.post("/v1/runs", json={"recipe": "tiny"}).json()["id"]
     bench.step()
@@ -29,7 +29,7 @@ def test_a_stop_that_is_asked_for_changes_nothing_until_it_is_back(bench) -> Non
     assert client.post(f"/v1/runs/{run}:stop").status_code == 202
 
 
-def test_a_trainer_that_cannot_be_seen_is_not_taken_for_dead(bench) -> None:
+def test_f31_a_trainer_that_cannot_be_seen_is_not_taken_for_dead(bench) -> None:
     client = bench.client()
     run = client.post("/v1/runs", json={"recipe": "tiny"}).json()["id"]
     bench.step()
@@ -56,7 +56,7 @@ def test_an_engine_that_goes_away_between_the_look_and_the_start_counts_as_no_de
     assert bench.launcher.started == ["slot-0"]
 
 
-def test_a_death_for_want_of_memory_is_told_as_one_and_not_tried_blindly(bench) -> None:
+def test_f21_a_death_for_want_of_memory_is_told_as_one_and_not_tried_blindly(bench) -> None:
     client = bench.client()
     run = client.post("/v1/runs", json={"recipe": "tiny"}).json()["id"]
     bench.step()

@@ -51,7 +51,7 @@ def cuts() -> range:
 
 
 @pytest.mark.parametrize("number", cuts())
-def test_cut_while_a_run_is_made_and_started(bench: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_f33_cut_while_a_run_is_made_and_started(bench: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     fences: list[int] = []
     bench.launcher.on_start = lambda: fences.append(bench.fence())
     with killed_at(number, monkeypatch, bench):

@@ -124,7 +124,7 @@ def test_an_initial_checkpoint_of_another_run_is_not_taken(bench: Any) -> None:
         initial_checkpoint(made.folder)
 
 
-def test_a_request_that_is_sent_twice_makes_one_run(bench: Any) -> None:
+def test_f33_a_request_that_is_sent_twice_makes_one_run(bench: Any) -> None:
     client, headers = bench.client(), {"Idempotency-Key": "k-1"}
     body = {"recipe": "tiny", "spec": {"seed": 3}}
     first = client.post("/v1/runs", json=body, headers=headers)

@@ -108,7 +108,7 @@ def test_restarts_come_at_growing_distances_up_to_a_limit(bench: Any) -> None:
     assert delays == [1.0, 2.0, 1.0]
 
 
-def test_a_run_without_progress_fails_after_so_many_trainers(bench: Any) -> None:
+def test_f22_a_run_without_progress_fails_after_so_many_trainers(bench: Any) -> None:
     run = bench.start()
     for _ in range(3):
         bench.step(seconds=10)
@@ -177,7 +177,7 @@ def test_a_trainer_that_cannot_be_started_is_a_death_like_any_other(bench: Any) 
     assert bench.state(run) == "failed"
 
 
-def test_a_trainer_of_a_former_gateway_is_adopted_and_not_started_again(bench: Any) -> None:
+def test_f28_a_trainer_of_a_former_gateway_is_adopted_and_not_started_again(bench: Any) -> None:
     run = bench.start()
     bench.step()
     bench.report(run, "running")
@@ -187,7 +187,7 @@ def test_a_trainer_of_a_former_gateway_is_adopted_and_not_started_again(bench: A
     assert bench.launcher.started == ["slot-0"]
 
 
-def test_a_trainer_that_ended_while_there_was_no_gateway_is_settled_by_its_last_word(bench: Any) -> None:
+def test_f29_a_trainer_that_ended_while_there_was_no_gateway_is_settled_by_its_last_word(bench: Any) -> None:
     run = bench.start()
     bench.step()
     bench.report(run, "completed", step=100)
@@ -198,7 +198,7 @@ def test_a_trainer_that_ended_while_there_was_no_gateway_is_settled_by_its_last_
     assert bench.events(run)[-2].details["outcome"] == "completed"
 
 
-def test_a_trainer_that_vanished_while_there_was_no_gateway_is_started_again(bench: Any) -> None:
+def test_f29_a_trainer_that_vanished_while_there_was_no_gateway_is_started_again(bench: Any) -> None:
     run = bench.start()
     bench.step()
     bench.report(run, "running")
@@ -306,7 +306,7 @@ def test_a_run_that_changed_its_slot_is_looked_for_in_the_newer_one(bench: Any) 
     assert bench.launcher.started == ["slot-0"]
 
 
-def test_a_run_trained_by_hand_is_watched_by_its_heartbeat_and_never_started(bench: Any) -> None:
+def test_f16_a_run_trained_by_hand_is_watched_by_its_heartbeat_and_never_started(bench: Any) -> None:
     folder = bench.folder("by-hand")
     run = bench.start()
     folder.root.mkdir()

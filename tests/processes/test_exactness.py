@@ -25,7 +25,7 @@ SPEC = {
 
 
 @pytest.mark.slow
-def test_200_steps_in_one_go_equal_some_steps_a_sigkill_a_resume_and_the_rest(tmp_path: Path) -> None:
+def test_f23_200_steps_in_one_go_equal_some_steps_a_sigkill_a_resume_and_the_rest(tmp_path: Path) -> None:
     volume = Volume(tmp_path / "volume")
     spec = parse_spec(SPEC, source="test")
     whole, broken = make_run(volume, "whole", spec), make_run(volume, "broken", spec)

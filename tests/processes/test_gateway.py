@@ -169,7 +169,7 @@ def test_a_killed_trainer_is_restarted_from_its_checkpoint(gateway: Any, volume:
     assert there.get("/v1/slots").json()["slots"][0]["run"] == run
 
 
-def test_a_trainer_that_always_crashes_makes_its_run_fail_with_a_reason(gateway: Any, volume: Path) -> None:
+def test_f22_a_trainer_that_always_crashes_makes_its_run_fail_with_a_reason(gateway: Any, volume: Path) -> None:
     there = gateway().ready()
     run = there.start(labels={"crash_at": "3"})
     view = there.reaches(run, "failed")
@@ -177,7 +177,7 @@ def test_a_trainer_that_always_crashes_makes_its_run_fail_with_a_reason(gateway:
     assert "crashing at step 3" in (volume / "gateway" / "slots" / "slot-0.log").read_text()
 
 
-def test_a_killed_gateway_leaves_its_trainers_and_the_next_one_adopts_them(gateway: Any, volume: Path) -> None:
+def test_f28_a_killed_gateway_leaves_its_trainers_and_the_next_one_adopts_them(gateway: Any, volume: Path) -> None:
     first = gateway().ready()
     run = first.start()
     first.reaches(run, "running", step=3)
@@ -276,7 +276,7 @@ def test_the_gateway_is_small_and_imports_no_tensorflow(standing: Any) -> None:
     assert "tensorflow" not in Path(f"/proc/{standing.process.pid}/maps").read_text()
 
 
-def test_without_keys_it_listens_to_this_machine_alone_and_says_so(volume: Path) -> None:
+def test_f41_without_keys_it_listens_to_this_machine_alone_and_says_so(volume: Path) -> None:
     refused = GatewayProcess(volume, "--host", "0.0.0.0")
     _, errors = refused.process.communicate(timeout=SECONDS)
     assert refused.process.returncode == 2

@@ -26,7 +26,7 @@ def volume(tmp_path: Path) -> Volume:
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_at_random_moments_the_run_ends_with_the_same_bytes(volume: Volume) -> None:
+def test_f02_killed_again_and_again_at_random_moments_the_run_ends_with_the_same_bytes(volume: Volume) -> None:
     spec = small_spec(steps=1200, cadence={"log_steps": 10, "checkpoint_steps": 20}, retention={"latest": 3})
     whole = make_run(volume, "whole", spec)
     with training(volume, "--run", "whole") as trainer:
@@ -58,7 +58,7 @@ def test_killed_again_and_again_at_random_moments_the_run_ends_with_the_same_byt
     assert [entry.name for entry in folder.checkpoints.iterdir() if not entry.name.isdecimal()] == []
 
 
-def test_sigterm_commits_the_step_it_came_at_and_releases_the_slot(volume: Volume) -> None:
+def test_f19_sigterm_commits_the_step_it_came_at_and_releases_the_slot(volume: Volume) -> None:
     folder = make_run(volume, RUN, small_spec(steps=100_000, cadence={"log_steps": 10, "checkpoint_steps": 10_000}))
     with training(volume, "--run", RUN, SECONDS_PER_STEP="0.01") as trainer:
         until(lambda: (status := status_of(folder)) is not None and status.step >= 20, what=trainer)
@@ -73,7 +73,7 @@ def test_sigterm_commits_the_step_it_came_at_and_releases_the_slot(volume: Volum
     assert CheckpointStore(folder).steps() == [status.step]
 
 
-def test_a_second_sigterm_ends_it_at_once_and_tears_nothing(volume: Volume, tmp_path: Path) -> None:
+def test_f19_a_second_sigterm_ends_it_at_once_and_tears_nothing(volume: Volume, tmp_path: Path) -> None:
     # On a full disk the last commit is tried again for seconds: time enough for the second signal.
     full = tmp_path / "full"
     folder = make_run(volume, RUN, small_spec(steps=100_000))
@@ -93,7 +93,9 @@ def test_a_second_sigterm_ends_it_at_once_and_tears_nothing(volume: Volume, tmp_
         until_step(folder, max(store.steps()) + 10, what=trainer)
 
 
-def test_a_disk_that_is_full_for_a_while_costs_checkpoints_and_no_training(volume: Volume, tmp_path: Path) -> None:
+def test_f05_f48_a_disk_that_is_full_for_a_while_costs_checkpoints_and_no_training(
+    volume: Volume, tmp_path: Path
+) -> None:
     full = tmp_path / "full"
     full.touch()
     folder = make_run(volume, RUN, small_spec(steps=100_000))
@@ -139,7 +141,7 @@ def test_hold_release_and_stop_are_followed_within_half_a_second_or_so(volume: V
     assert (status.phase, status.checkpoint_step) == ("stopped", status.step)
 
 
-def test_a_second_trainer_is_refused_in_one_line_that_names_the_first(volume: Volume) -> None:
+def test_f17_a_second_trainer_is_refused_in_one_line_that_names_the_first(volume: Volume) -> None:
     folder = make_run(volume, RUN, small_spec(steps=100_000))
     with training(volume, "--run", RUN, SECONDS_PER_STEP="0.005") as first:
         until_step(folder, 10, what=first)
@@ -150,7 +152,7 @@ def test_a_second_trainer_is_refused_in_one_line_that_names_the_first(volume: Vo
         until_step(folder, max(CheckpointStore(folder).steps()) + 10, what=first)
 
 
-def test_a_stopped_trainer_is_taken_over_and_cannot_commit_when_it_wakes(volume: Volume) -> None:
+def test_f18_a_stopped_trainer_is_taken_over_and_cannot_commit_when_it_wakes(volume: Volume) -> None:
     folder = make_run(volume, RUN, small_spec(steps=100_000))
     slot_a, slot_b = volume.slot("a"), volume.slot("b")
     write_record(slot_a.assignment, Assignment(run=RUN, fence=1, time=0.0))
@@ -176,7 +178,7 @@ def test_a_stopped_trainer_is_taken_over_and_cannot_commit_when_it_wakes(volume:
     assert status_of(folder).slot == "b"
 
 
-def test_a_trainer_whose_heart_beats_is_not_taken_over(volume: Volume) -> None:
+def test_f17_a_trainer_whose_heart_beats_is_not_taken_over(volume: Volume) -> None:
     folder = make_run(volume, RUN, small_spec(steps=100_000))
     for number, slot in enumerate(("a", "b"), start=1):
         write_record(volume.slot(slot).assignment, Assignment(run=RUN, fence=number, time=0.0))
@@ -188,7 +190,7 @@ def test_a_trainer_whose_heart_beats_is_not_taken_over(volume: Volume) -> None:
         assert old.process.poll() is None
 
 
-def test_a_volume_that_cannot_be_written_to_is_named_with_the_user(volume: Volume) -> None:
+def test_f42_a_volume_that_cannot_be_written_to_is_named_with_the_user(volume: Volume) -> None:
     # Root may write everywhere, so a trainer that root starts becomes somebody else first.
     user = os.getuid() or 65_534
     with tempfile.TemporaryDirectory() as folder:

@@ -193,7 +193,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("method", "path"), REFUSED)
-def test_everything_else_is_refused_and_never_reaches_the_engine(
+def test_f46_everything_else_is_refused_and_never_reaches_the_engine(
     ask: Ask, engine: FakeEngine, method: str, path: str
 ) -> None:
     assert ask(method, path) in {400, 403}

@@ -140,7 +140,7 @@ def test_the_stack_is_up_and_its_slot_has_looked_at_its_devices(stack: Stack) ->
     assert docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", TRAINER) == "exited 0"
 
 
-def test_the_api_asks_for_a_key_and_health_and_metrics_do_not(stack: Stack) -> None:
+def test_f41_the_api_asks_for_a_key_and_health_and_metrics_do_not(stack: Stack) -> None:
     for method, path in [("GET", "/v1/runs"), ("POST", "/v1/runs")]:
         with pytest.raises(Refused) as refused:
             ask(stack.gateway, method, path, {})
@@ -164,7 +164,7 @@ def test_a_key_that_is_made_or_revoked_on_the_host_counts_at_once(stack: Stack) 
     assert refused.value.status == 401
 
 
-def test_no_container_runs_as_root_or_can_write_to_its_root(stack: Stack) -> None:
+def test_f42_no_container_runs_as_root_or_can_write_to_its_root(stack: Stack) -> None:
     names = stack.compose("ps", "--all", "--format", "{{.Name}}").split()
     assert len(names) >= 6
     for name in names:
@@ -190,7 +190,7 @@ def test_only_docker_proxy_sees_the_engines_socket_and_the_control_network_is_cl
     }
 
 
-def test_the_gateway_can_create_nothing_on_the_engine(stack: Stack) -> None:
+def test_f46_the_gateway_can_create_nothing_on_the_engine(stack: Stack) -> None:
     program = (
         "import http.client, json\n"
         "for method, path in [('POST', '/v1.41/containers/create'), ('GET', '/v1.41/images/json'),"
@@ -260,7 +260,7 @@ def test_a_paused_run_leaves_no_container_running_and_goes_on_when_resumed(stack
     until(lambda: stack.view()["state"] == "running" and stack.view()["step"] > step, what="resumed run")
 
 
-def test_a_killed_trainer_is_started_again_and_goes_on(stack: Stack) -> None:
+def test_f29_a_killed_trainer_is_started_again_and_goes_on(stack: Stack) -> None:
     before = started()
     committed = stack.view()["checkpoint_step"]
     docker("kill", TRAINER)

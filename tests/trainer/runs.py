@@ -46,6 +46,7 @@ class Trainer:
         self.before_step: Callable[[int], None] = lambda step: None
         self.open_dataset: Callable[..., Dataset] = open_small_dataset
         self.evaluated: list[str] = []
+        self.clocks = Clocks()
         self.settings: dict[str, Any] = {"trainer_control_seconds": 0.001}
 
     def write_spec(self, spec: RunSpec) -> None:
@@ -61,7 +62,7 @@ class Trainer:
                 evaluate=self._evaluate,
             ),
             stop=self.stop,
-            clocks=Clocks(),
+            clocks=self.clocks,
         )
         run = None if slot else self.folder.id
         return command.carry_out(Order(slot=slot, run=run, recipe=None, fresh=fresh))

@@ -61,7 +61,7 @@ def contents(trainer: Trainer, step: int) -> dict[str, bytes]:
     return bytes_of({kind: checkpoint.load(kind) for kind in KINDS})
 
 
-def test_a_run_that_diverges_fails_and_keeps_its_last_good_checkpoint(trainer: Trainer) -> None:
+def test_f26_a_run_that_diverges_fails_and_keeps_its_last_good_checkpoint(trainer: Trainer) -> None:
     spoiling(trainer, at=23, above=0.0)
     assert trainer.train() == 1
     assert trainer.status().failure["code"] == "diverged"  # type: ignore[index]
@@ -145,7 +145,7 @@ def test_an_exploded_loss_is_never_committed(trainer: Trainer) -> None:
     assert CheckpointStore(trainer.folder).steps() == []
 
 
-def test_a_trainer_that_runs_out_of_memory_says_so(trainer: Trainer) -> None:
+def test_f21_a_trainer_that_runs_out_of_memory_says_so(trainer: Trainer) -> None:
     def before(step: int) -> None:
         raise MemoryError
 

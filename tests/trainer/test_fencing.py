@@ -96,7 +96,7 @@ def test_a_holder_whose_heart_beats_is_left_alone_whatever_the_number(folder: Ru
     first.check()
 
 
-def test_a_silent_holder_is_taken_over_by_a_higher_number_and_may_not_commit_any_more(folder: RunFolder) -> None:
+def test_f18_a_silent_holder_is_taken_over_by_a_higher_number_and_may_not_commit_any_more(folder: RunFolder) -> None:
     first = tenure_of(folder, fence=1)
     first.acquire(takeover_seconds=10)
     beat(folder, 1)

@@ -49,7 +49,7 @@ def test_a_run_without_checkpoints_begins_at_step_0(store: CheckpointStore) -> N
     assert found(store, small_spec()) is None
 
 
-def test_the_newest_good_checkpoint_is_taken_and_damaged_newer_ones_are_moved_away(
+def test_f08_the_newest_good_checkpoint_is_taken_and_damaged_newer_ones_are_moved_away(
     store: CheckpointStore,
 ) -> None:
     spec = small_spec()
@@ -72,7 +72,7 @@ def test_the_newest_good_checkpoint_is_taken_and_damaged_newer_ones_are_moved_aw
     assert store.steps() == [10, 20]
 
 
-def test_a_run_whose_every_checkpoint_is_damaged_is_never_begun_anew_in_silence(store: CheckpointStore) -> None:
+def test_f11_a_run_whose_every_checkpoint_is_damaged_is_never_begun_anew_in_silence(store: CheckpointStore) -> None:
     spec = small_spec()
     commit(store, 10, spec)
     damage(store, 10)
@@ -90,7 +90,7 @@ def test_a_fresh_start_does_not_bury_a_good_checkpoint(store: CheckpointStore) -
         found(store, small_spec(), fresh=True)
 
 
-def test_another_specification_is_refused_and_the_difference_is_shown(store: CheckpointStore) -> None:
+def test_f24_another_specification_is_refused_and_the_difference_is_shown(store: CheckpointStore) -> None:
     commit(store, 10, small_spec())
 
     with pytest.raises(SpecError) as caught:

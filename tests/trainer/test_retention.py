@@ -78,7 +78,7 @@ def test_the_best_by_ema_precision_stays_and_verdicts_of_the_removed_stay(prunin
     assert pruning.folder.verdict(10, "ema-0.9999").exists()
 
 
-def test_a_checkpoint_that_is_being_read_stays_until_its_lease_is_given_up(pruning: Pruning) -> None:
+def test_f12_a_checkpoint_that_is_being_read_stays_until_its_lease_is_given_up(pruning: Pruning) -> None:
     write_record(pruning.folder.lease(30), Lease(step=30, owner="e", token="t", beat=1, time=0.0))
     assert pruning.prune() == [30, 40]
 
@@ -86,7 +86,7 @@ def test_a_checkpoint_that_is_being_read_stays_until_its_lease_is_given_up(pruni
     assert pruning.prune() == [40]
 
 
-def test_a_lease_whose_owner_died_keeps_nothing_after_its_expiry(pruning: Pruning) -> None:
+def test_f13_a_lease_whose_owner_died_keeps_nothing_after_its_expiry(pruning: Pruning) -> None:
     write_record(pruning.folder.lease(30), Lease(step=30, owner="e", token="t", beat=1, time=0.0))
     assert pruning.prune() == [30, 40]
 

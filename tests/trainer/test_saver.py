@@ -117,7 +117,7 @@ def test_a_checkpoint_that_is_due_while_the_last_is_still_written_is_left_out_an
     assert value(saving.metrics.skips) == 1
 
 
-def test_a_full_disk_is_counted_logged_once_and_forgotten_when_it_has_room_again(
+def test_f05_a_full_disk_is_counted_logged_once_and_forgotten_when_it_has_room_again(
     saving: Saving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patched:
@@ -157,7 +157,7 @@ def test_the_last_checkpoint_is_not_written_twice(saving: Saving) -> None:
     assert saving.committed == [10]
 
 
-def test_weights_that_are_no_numbers_are_never_committed_and_stop_the_training(saving: Saving) -> None:
+def test_f26_weights_that_are_no_numbers_are_never_committed_and_stop_the_training(saving: Saving) -> None:
     saving.saver.save(10, 0.0)
     saving.saver.finish(10, within=0)
     saving.engine.spoil()
@@ -168,7 +168,7 @@ def test_weights_that_are_no_numbers_are_never_committed_and_stop_the_training(s
     assert saving.store.steps() == [10]
 
 
-def test_a_loss_that_is_no_number_is_never_committed(saving: Saving) -> None:
+def test_f26_a_loss_that_is_no_number_is_never_committed(saving: Saving) -> None:
     saving.engine._losses = np.array([np.inf, 0.0])
 
     with pytest.raises(DivergedError, match="the loss is inf"):

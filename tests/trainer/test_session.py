@@ -78,7 +78,7 @@ def test_the_manifest_says_by_what_and_from_what_it_was_made(trainer: Trainer) -
 
 
 @pytest.mark.parametrize("last", [0, 9, 10, 17, 38])
-def test_a_run_that_was_interrupted_anywhere_ends_with_the_same_bytes(trainer: Trainer, last: int) -> None:
+def test_f23_a_run_that_was_interrupted_anywhere_ends_with_the_same_bytes(trainer: Trainer, last: int) -> None:
     trainer.train()
     whole = contents(trainer, 40)
     again = Trainer(trainer.volume, trainer.volume.run("again"))
@@ -206,7 +206,7 @@ def test_a_breakdown_of_the_engine_is_told_as_such(trainer: Trainer) -> None:
     assert not any(thread.name.startswith("trainer-") for thread in threading.enumerate())
 
 
-def test_missing_data_fail_the_run_before_an_engine_is_built(trainer: Trainer) -> None:
+def test_f44_missing_data_fail_the_run_before_an_engine_is_built(trainer: Trainer) -> None:
     def missing(spec: object, *, volume: object) -> Dataset:
         raise DatasetMissingError("is not there", where="/data/cifar10")
 
@@ -222,7 +222,7 @@ def test_missing_data_fail_the_run_before_an_engine_is_built(trainer: Trainer) -
     assert (trainer.engine, steps(trainer)) == (None, [])
 
 
-def test_damaged_checkpoints_are_told_and_the_run_goes_on_from_the_last_good_one(trainer: Trainer) -> None:
+def test_f08_damaged_checkpoints_are_told_and_the_run_goes_on_from_the_last_good_one(trainer: Trainer) -> None:
     trainer.train()
     whole = contents(trainer, 40)
     (trainer.folder.checkpoint(40) / "manifest.json").write_bytes(b"{")
@@ -235,7 +235,7 @@ def test_damaged_checkpoints_are_told_and_the_run_goes_on_from_the_last_good_one
     assert contents(trainer, 40) == whole
 
 
-def test_a_run_with_nothing_good_left_fails_with_a_word_on_what_to_do(trainer: Trainer) -> None:
+def test_f11_a_run_with_nothing_good_left_fails_with_a_word_on_what_to_do(trainer: Trainer) -> None:
     trainer.write_spec(small_spec(steps=10))
     trainer.train()
     (trainer.folder.checkpoint(10) / "manifest.json").unlink()
@@ -248,7 +248,7 @@ def test_a_run_with_nothing_good_left_fails_with_a_word_on_what_to_do(trainer: T
     assert trainer.train(fresh=True) == 0
 
 
-def test_what_a_killed_trainer_left_half_written_is_removed(trainer: Trainer) -> None:
+def test_f01_what_a_killed_trainer_left_half_written_is_removed(trainer: Trainer) -> None:
     leftover = trainer.folder.checkpoints / ".tmp-30-1-abcd"
     leftover.mkdir(parents=True)
     (leftover / "raw.safetensors").write_bytes(b"half")

@@ -127,7 +127,7 @@ def problem(answer: Any, path: str) -> dict[str, Any]:
     return body
 
 
-def test_every_route_answers_401_without_a_key_and_403_without_its_scope(locked: Locked) -> None:
+def test_f41_every_route_answers_401_without_a_key_and_403_without_its_scope(locked: Locked) -> None:
     for scope in SCOPES:
         locked.key(scope, scope)
     for method, path, endpoint in routes(locked.app):
@@ -172,7 +172,7 @@ def test_health_metrics_and_the_description_of_the_api_are_open(locked: Locked) 
     "header",
     ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer tandem_wrong", "Bearer \xe9", "tandem_x", "Bearer " + "x" * 9_000],
 )
-def test_what_is_no_known_key_is_401(locked: Locked, header: str) -> None:
+def test_f41_what_is_no_known_key_is_401(locked: Locked, header: str) -> None:
     answer = locked.client.get("/v1/runs", headers={"authorization": header.encode("latin-1")})
     assert answer.status_code == 401
     assert "tandem_wrong" not in answer.text
@@ -215,7 +215,7 @@ def test_a_stream_ends_when_its_key_is_revoked(locked: Locked, caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("damage", ["gone", "no json", "writable by anybody"])
-def test_nobody_is_let_in_while_the_key_file_cannot_be_used(
+def test_f41_nobody_is_let_in_while_the_key_file_cannot_be_used(
     locked: Locked, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = locked.file.read_text()

@@ -44,7 +44,7 @@ def _client(engine: FakeEngine) -> Engine:
     return Engine(connect=lambda: connect(engine.url, timeout=5), where=engine.url)
 
 
-def test_slots_are_the_projects_trainers_by_number(engine: FakeEngine, launcher: DockerLauncher) -> None:
+def test_f32_slots_are_the_projects_trainers_by_number(engine: FakeEngine, launcher: DockerLauncher) -> None:
     for name in ("shop-trainer-10", "shop-trainer-2", "shop-trainer-2-1", "shop-gateway-1", "workshop-trainer-3"):
         engine.containers[name] = dict(CREATED)
     assert launcher.slots() == ["trainer-0", "trainer-2", "trainer-10"]
@@ -122,7 +122,7 @@ def test_killing_what_has_ended_is_no_error(engine: FakeEngine, launcher: Docker
     ("code", "flag", "expected"),
     [(137, True, True), (137, False, False), (1, True, False), (0, True, False)],
 )
-def test_out_of_memory_takes_both_the_exit_code_and_the_engines_flag(
+def test_f21_out_of_memory_takes_both_the_exit_code_and_the_engines_flag(
     engine: FakeEngine, launcher: DockerLauncher, code: int, flag: bool, expected: bool
 ) -> None:
     engine.containers["shop-trainer-0"] = exited(code, out_of_memory=flag)
@@ -138,7 +138,7 @@ def test_a_container_that_is_gone_takes_no_more_runs(engine: FakeEngine, launche
 
 
 @pytest.mark.parametrize("name", ["gateway-1", "trainer-0/../x", "trainer-", "TRAINER-0", "trainer-0\n"])
-def test_a_name_that_is_no_slot_never_reaches_the_engine(
+def test_f32_a_name_that_is_no_slot_never_reaches_the_engine(
     engine: FakeEngine, launcher: DockerLauncher, name: str
 ) -> None:
     with pytest.raises(NotFoundError):
@@ -147,7 +147,7 @@ def test_a_name_that_is_no_slot_never_reaches_the_engine(
 
 
 @pytest.mark.parametrize("trouble", ["gone", "proxy"])
-def test_an_engine_that_is_away_is_unavailable_and_found_again(
+def test_f31_an_engine_that_is_away_is_unavailable_and_found_again(
     engine: FakeEngine, launcher: DockerLauncher, trouble: str
 ) -> None:
     launcher.check()
@@ -185,7 +185,7 @@ def test_what_the_proxy_refuses_says_so(engine: FakeEngine, launcher: DockerLaun
         launcher.slots()
 
 
-def test_events_wake_and_their_stream_is_taken_up_again_when_it_ends(engine: FakeEngine) -> None:
+def test_f30_events_wake_and_their_stream_is_taken_up_again_when_it_ends(engine: FakeEngine) -> None:
     woken, stop = threading.Semaphore(0), StopEvent()
     hints = EngineHints(engine=_client(engine), wake=woken.release, stop=stop, pause=0.01)
     thread = threading.Thread(target=hints.listen, daemon=True)

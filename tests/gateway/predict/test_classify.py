@@ -298,7 +298,7 @@ def test_bodies_of_all_requests_together_are_bounded_and_given_back(models, make
         assert ask(serving, BLACK.tobytes() * 5, content_type=RAW)[0].status == 200
 
 
-def test_full_queue_answers_429_with_the_time_to_come_back(models, make_serving) -> None:
+def test_f39_full_queue_answers_429_with_the_time_to_come_back(models, make_serving) -> None:
     models.export(RUN, 1)
     serving = make_serving(max_waiting=2, start_batcher=False)
 

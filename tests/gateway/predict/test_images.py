@@ -97,7 +97,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_picture_is_refused_with_its_code_in_fifty_milliseconds(name: str) -> None:
+def test_f37_hostile_picture_is_refused_with_its_code_in_fifty_milliseconds(name: str) -> None:
     data, code = HOSTILE[name]
     seconds = []
     for _ in range(3):  # the best of three, since the machine has other things to do
@@ -117,7 +117,7 @@ def memory(field: str) -> int:
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak of memory cannot be reset here")
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_picture_leaves_memory_flat(name: str) -> None:
+def test_f37_hostile_picture_leaves_memory_flat(name: str) -> None:
     data, _ = HOSTILE[name]
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
@@ -273,7 +273,7 @@ SEEDS = [
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(SEEDS), st.data())
-def test_mutated_picture_is_decoded_or_refused_and_nothing_else(seed: bytes, data: st.DataObject) -> None:
+def test_f37_mutated_picture_is_decoded_or_refused_and_nothing_else(seed: bytes, data: st.DataObject) -> None:
     mutated = bytearray(seed)
     for _ in range(data.draw(st.integers(1, 8))):
         mutated[data.draw(st.integers(0, len(seed) - 1))] = data.draw(st.integers(0, 255))

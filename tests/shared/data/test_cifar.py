@@ -142,7 +142,7 @@ def test_any_number_of_records_is_read(
 
 @settings(max_examples=40, deadline=None)
 @given(cut=st.integers(1, 7 * 3073))
-def test_file_cut_short_is_found_unless_the_cut_falls_between_records(
+def test_f44_file_cut_short_is_found_unless_the_cut_falls_between_records(
     write_cifar10: Write, tmp_path_factory: pytest.TempPathFactory, cut: int
 ):
     folder = write_cifar10(tmp_path_factory.mktemp("cut"))
@@ -175,7 +175,7 @@ def test_bad_label_is_named_by_file_record_and_byte(
     assert f"record {record} (from 0), byte {record * 3073:,}:" in caught.value.message
 
 
-def test_extra_bytes_at_the_end_are_found(cifar10: Path, volume: Volume):
+def test_f44_extra_bytes_at_the_end_are_found(cifar10: Path, volume: Volume):
     with (cifar10 / "test_batch.bin").open("ab") as file:
         file.write(b"x")
     with pytest.raises(DatasetCorruptError, match="after 4 whole records, record 4"):
@@ -213,14 +213,14 @@ def test_files_that_match_their_checksums_are_opened(cifar10: Path, volume: Volu
 
 
 @pytest.mark.parametrize("name", ["data_batch_1.bin", "test_batch.bin", "batches.meta.txt"])
-def test_flipped_byte_in_a_downloaded_file_is_found(cifar10: Path, volume: Volume, name: str):
+def test_f44_flipped_byte_in_a_downloaded_file_is_found(cifar10: Path, volume: Volume, name: str):
     flip(sealed(cifar10) / name, byte=40)
     with pytest.raises(DatasetCorruptError, match="has changed since it was verified") as caught:
         open_dataset(DatasetSpec(path=str(cifar10)), volume=volume)
     assert caught.value.where == str(cifar10 / name)
 
 
-def test_downloaded_file_that_went_missing_is_found(cifar10: Path, volume: Volume):
+def test_f44_downloaded_file_that_went_missing_is_found(cifar10: Path, volume: Volume):
     (sealed(cifar10) / "data_batch_2.bin").unlink()
     with pytest.raises(DatasetCorruptError, match="is missing"):
         open_dataset(DatasetSpec(path=str(cifar10)), volume=volume)

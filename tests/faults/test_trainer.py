@@ -1,0 +1,175 @@
+"""Fault matrix, rows 2, 10 and 27: a whole training that is killed, finds its records damaged, or sees clocks jump."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from services.trainer.session import Clocks
+from shared.checkpoints import CheckpointStore
+from shared.layout import RunFolder, Volume
+from shared.lifecycle import StopEvent
+from shared.records import Event, Fence, Rollbacks, TrainerStatus, read_lines, read_record, write_record
+from tests.processes.trainers import bytes_at
+from tests.trainer.runs import RUN, Trainer, small_spec
+
+KILLS = 200
+SEED = 20260101
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Trainer:
+    volume = Volume(tmp_path / "volume")
+    made = Trainer(volume, volume.run(RUN))
+    made.write_spec(small_spec())
+    return made
+
+
+# The child trains and is killed; whatever threads other tests have left in this process are not in it.
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.slow
+def test_f02_killed_200_times_at_random_moments_no_step_is_lost_and_none_is_torn(tmp_path: Path) -> None:
+    volume = Volume(tmp_path / "volume")
+    spec = small_spec(steps=2000, cadence={"log_steps": 50, "checkpoint_steps": 5}, retention={"latest": 2})
+    generator = random.Random(SEED)
+    folder = volume.run(RUN)
+    write_record(folder.spec, spec)
+    store = CheckpointStore(folder)
+    reached, kills = 0, 0
+    while reached < spec.steps and kills < KILLS:
+        child = os.fork()
+        if child == 0:
+            os._exit(Trainer(volume, folder).train())
+        time.sleep(generator.uniform(0.0, 0.05))  # not a wait for anything: the moment of the fault
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        kills += 1
+        steps = store.steps()
+        for step in steps:
+            store.open(step).verify()
+        assert max(steps, default=0) >= reached, f"kill {kills} of seed {SEED}: the newest step went backwards"
+        reached = max(steps, default=0)
+    assert kills == KILLS, "every kill was to meet a run under way"
+    assert reached > 0
+    assert Trainer(volume, folder).train() == 0
+    assert [entry.name for entry in folder.checkpoints.iterdir() if not entry.name.isdecimal()] == []
+    whole = Trainer(volume, volume.run("whole"))
+    whole.write_spec(spec)
+    assert whole.train() == 0
+    assert bytes_at(folder, spec.steps) == bytes_at(whole.folder, spec.steps)
+
+
+def emptied(path: Path, _early: bytes) -> None:
+    path.write_bytes(b"")
+
+
+def halved(path: Path, _early: bytes) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def overwritten(path: Path, _early: bytes) -> None:
+    path.write_bytes(b"\xff\x00nonsense")
+
+
+def removed(path: Path, _early: bytes) -> None:
+    path.unlink()
+
+
+def made_stale(path: Path, early: bytes) -> None:
+    path.write_bytes(early)
+
+
+DAMAGES: list[Callable[[Path, bytes], None]] = [emptied, halved, overwritten, removed, made_stale]
+
+
+def interrupted(trainer: Trainer) -> bytes:
+    """Trains to step 25 and lets go. Returns what the status said after the first checkpoint."""
+    early: list[bytes] = []
+
+    def look(step: int) -> None:
+        if step == 12:
+            early.append(trainer.folder.status.read_bytes())
+        if step == 24:
+            trainer.stop.set()
+
+    trainer.settings["trainer_steps_per_call"] = 1
+    trainer.before_step = look
+    assert trainer.train() == 0
+    trainer.stop = StopEvent()
+    trainer.before_step = lambda step: None
+    return early[0]
+
+
+def resumed_at(folder: RunFolder) -> list[int | None]:
+    return [event.step for _, event in read_lines(folder.trainer_events, Event) if event.kind == "resumed"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_f10_a_status_that_is_damaged_or_stale_does_not_decide_where_a_run_goes_on(
+    trainer: Trainer, damage: Callable[[Path, bytes], None]
+) -> None:
+    early = interrupted(trainer)
+    damage(trainer.folder.status, early)
+
+    assert trainer.train() == 0
+    assert resumed_at(trainer.folder) == [25]
+    assert read_record(trainer.folder.status, TrainerStatus).phase == "completed"
+
+
+@pytest.mark.parametrize("damage", DAMAGES[:4], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("name", ["fence", "series", "trainer_events", "rollbacks"])
+def test_f10_no_damaged_record_lets_a_run_begin_anew(
+    trainer: Trainer, name: str, damage: Callable[[Path, bytes], None]
+) -> None:
+    write_record(trainer.folder.rollbacks, Rollbacks())
+    interrupted(trainer)
+    damage(getattr(trainer.folder, name), b"")
+
+    code = trainer.train()
+
+    if name == "rollbacks" and damage is not removed:  # how fast it is to learn must not be guessed at
+        assert (code, trainer.status().failure["code"]) == (2, "corrupt_record")
+        assert CheckpointStore(trainer.folder).steps() == [10, 20, 25]
+    else:
+        assert code == 0
+        assert resumed_at(trainer.folder) == [25]
+
+
+def test_f10_a_fence_that_was_lost_is_not_given_out_again(trainer: Trainer) -> None:
+    interrupted(trainer)
+    for expected in (2, 3):
+        trainer.folder.fence.write_bytes(b"")
+        assert trainer.train() == 0
+        assert read_record(trainer.folder.fence, Fence).fence == expected
+
+
+def test_f27_clocks_that_jump_change_neither_bytes_nor_what_is_kept(trainer: Trainer) -> None:
+    spec = small_spec(retention={"latest": 2})
+    trainer.write_spec(spec)
+    assert trainer.train() == 0
+    jumping = Trainer(trainer.volume, trainer.volume.run("jumping"))
+    jumping.write_spec(spec)
+    jumps = count()
+    jumping.clocks = Clocks(time=lambda: 1e9 * (-1) ** next(jumps))  # thirty years forth, sixty back, at every look
+
+    assert jumping.train() == 0
+
+    assert CheckpointStore(jumping.folder).steps() == CheckpointStore(trainer.folder).steps() == [30, 40]
+    assert bytes_at(jumping.folder, 40) == bytes_at(trainer.folder, 40)
+
+
+def test_f10_checkpoints_copied_to_a_volume_of_their_own_are_gone_on_with(trainer: Trainer, tmp_path: Path) -> None:
+    interrupted(trainer)
+    moved = Trainer(Volume(tmp_path / "moved"), Volume(tmp_path / "moved").run(RUN))
+    moved.folder.checkpoints.parent.mkdir(parents=True)
+    shutil.copytree(trainer.folder.checkpoints, moved.folder.checkpoints)
+    shutil.copy(trainer.folder.spec, moved.folder.spec)
+
+    assert moved.train() == 0
+    assert resumed_at(moved.folder) == [25]
