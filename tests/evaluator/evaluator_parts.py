@@ -108,11 +108,20 @@ class Evaluator:
     """The whole evaluator but for TensorFlow, with a clock that stands still."""
 
     def __init__(
-        self, volume, *, name="evaluator", policy="newest-first", patience=10.0, expiry=30.0, clock=None, answers=200
+        self,
+        volume,
+        *,
+        name="evaluator",
+        policy="newest-first",
+        patience=10.0,
+        expiry=30.0,
+        clock=None,
+        answers=200,
+        judge=None,
     ):
         self.clock = clock or Clock()
         self.registry = CollectorRegistry()
-        self.judge, self.exporter, self.stop = ArrayJudge(), ExportLog(), threading.Event()
+        self.judge, self.exporter, self.stop = judge or ArrayJudge(), ExportLog(), threading.Event()
         wall = itertools.count(1.0).__next__
         metrics = EvaluatorMetrics(self.registry)
         events = EventLog(wall=wall)

@@ -23,6 +23,7 @@ class Calls:
     root: Path
     fault: Callable[[int, str], None] = lambda number, name: None
     made: list[str] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
     synced_sizes: dict[int, int] = field(default_factory=dict)  # inode → size at its last fsync
     durable_names: dict[Path, dict[str, int]] = field(default_factory=dict)  # folder → name → inode at its last fsync
 
@@ -49,6 +50,8 @@ def wrapped(calls: Calls) -> Iterator[Calls]:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             calls.before(name)
+            if name == "open":
+                calls.opened.append(os.fspath(args[0]))
             result = original(*args, **kwargs)
             if name == "fsync":
                 calls.note_sync(args[0])

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import RUN, commit_step, listed_and_whole
-from shim import Calls, lose_unsynced, wrapped
 
 from shared.checkpoints import CheckpointStore
 from shared.layout import Volume
+from tests.faults.commits import RUN, commit_step, listed_and_whole
+from tests.faults.shim import Calls, lose_unsynced, wrapped
 
 KILLED = 77
 
@@ -108,6 +108,31 @@ def test_f05_f06_every_call_fails_once(tmp_path, code):
         assert steps == [1] or (steps == [1, 2] and name in ("open", "fsync"))
         names = set(os.listdir(root / "runs" / RUN / "checkpoints"))
         assert names == {str(step) for step in steps}, "a failed commit leaves nothing behind"
+
+
+def test_f06_a_sync_that_failed_is_never_asked_again_and_the_step_is_written_under_a_new_name(tmp_path):
+    root, store = fresh(tmp_path, "sync")
+    asked = []
+
+    def fail_first_sync(_at: int, name: str) -> None:
+        if name == "fsync":
+            asked.append(name)
+            if len(asked) == 1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    first = Calls(root, fail_first_sync)
+    with wrapped(first), pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        commit_step(store, 2)
+    # After EIO the kernel may have dropped the pages and marked them clean: another fsync would say yes to nothing.
+    assert first.made.count("fsync") == 1
+    assert listed_and_whole(store) == [1]
+    with wrapped(Calls(root)) as second:
+        commit_step(store, 2)
+    temporary = {path.split("/checkpoints/")[1].split("/")[0] for path in first.opened if "/checkpoints/.tmp" in path}
+    again = {path.split("/checkpoints/")[1].split("/")[0] for path in second.opened if "/checkpoints/.tmp" in path}
+    assert len(temporary) == len(again) == 1
+    assert not temporary & again
+    assert listed_and_whole(store) == [1, 2]
 
 
 def test_f07_short_writes_are_continued_and_none_is_taken_for_whole(tmp_path, monkeypatch):

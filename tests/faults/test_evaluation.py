@@ -1,19 +1,15 @@
 """Fault matrix, rows 13 and 14: an evaluator killed before every call it makes while it judges a checkpoint."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
-from shim import Calls, wrapped
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "evaluator"))
-
-from evaluator_parts import EMA, Evaluator, RunMaker
 
 from shared.answers import read_answers
 from shared.layout import Volume
 from shared.records import Verdict, read_record
+from tests.evaluator.evaluator_parts import EMA, Evaluator, RunMaker
+from tests.faults.shim import Calls, wrapped
 
 KILLED = 77
 

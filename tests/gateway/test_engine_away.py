@@ -44,6 +44,24 @@ def test_f31_a_trainer_that_cannot_be_seen_is_not_taken_for_dead(bench) -> None:
     assert bench.launcher.started == ["slot-0"]
 
 
+def test_f47_a_run_whose_trainer_ended_with_the_engine_goes_on_once_the_engine_is_back(bench) -> None:
+    client = bench.client()
+    run = client.post("/v1/runs", json={"recipe": "tiny"}).json()["id"]
+    bench.step()
+    bench.report(run, "running", step=10)
+    bench.launcher.away = AWAY
+    bench.launcher.die("slot-0", -127)
+    for _ in range(5):
+        with pytest.raises(UnavailableError):
+            bench.step(seconds=10)
+    assert client.get(f"/v1/runs/{run}").json()["state"] == "running"
+    bench.launcher.away = None
+    for _ in range(3):
+        bench.step(seconds=10)
+    assert bench.launcher.started == ["slot-0", "slot-0"]
+    assert bench.fence() == 2
+
+
 def test_an_engine_that_goes_away_between_the_look_and_the_start_counts_as_no_death(bench) -> None:
     client = bench.client()
     bench.launcher.trouble = AWAY

@@ -177,12 +177,13 @@ def test_a_trainer_that_cannot_be_started_is_a_death_like_any_other(bench: Any) 
     assert bench.state(run) == "failed"
 
 
-def test_f28_a_trainer_of_a_former_gateway_is_adopted_and_not_started_again(bench: Any) -> None:
+@pytest.mark.parametrize("downtime", [0, 20, 60])
+def test_f28_a_trainer_of_a_former_gateway_is_adopted_and_not_started_again(bench: Any, downtime: float) -> None:
     run = bench.start()
     bench.step()
     bench.report(run, "running")
     bench.restart()
-    bench.step()
+    bench.step(seconds=downtime)
     assert bench.state(run) == "running"
     assert bench.launcher.started == ["slot-0"]
 

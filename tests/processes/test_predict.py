@@ -32,6 +32,7 @@ CLASSES = tuple(f"class-{number}" for number in range(10))
 PATH = "/v1/models/best:classify"
 BODY_SECONDS = 1.0
 BODY_BYTES = 1_000_000
+MAX_WAITING = 4
 PATIENCE = 30.0
 
 
@@ -131,6 +132,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         **os.environ,
         "TANDEM_PREDICT_BODY_SECONDS": str(BODY_SECONDS),
         "TANDEM_PREDICT_BODY_BYTES": str(BODY_BYTES),
+        "TANDEM_PREDICT_MAX_WAITING": str(MAX_WAITING),
         "TANDEM_PREDICT_POLL_SECONDS": "0.01",
         "TANDEM_GATEWAY_SLOTS": "0",
     }
@@ -224,3 +226,41 @@ def test_f34_swaps_over_http_drop_no_request(gateway: Gateway) -> None:
     assert {answer["step"] for _, answer in answers} >= set(range(2, 22))
     for _, answer in answers:
         assert answer["predictions"][0]["classes"][0]["label"] == CLASSES[answer["step"] % 10]
+
+
+def test_f39_f45_overload_is_refused_at_once_scraped_all_along_and_over_within_two_seconds(gateway: Gateway) -> None:
+    body = png()
+    request = head(f"Content-Length: {len(body)}") + body
+    done = threading.Event()
+    statuses: list[tuple[int, float]] = []
+    counts: list[float] = []
+
+    def flood() -> None:
+        while not done.is_set():
+            began = time.monotonic()
+            with gateway.connect() as client:
+                client.sendall(request)
+                answer = client.recv(4096)
+            statuses.append((int(answer.split()[1]), time.monotonic() - began))
+
+    def scrape() -> None:
+        while not done.is_set():
+            with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}/metrics", timeout=PATIENCE) as answer:
+                lines = answer.read().decode().splitlines()
+            counts.append(sum(float(line.split()[-1]) for line in lines if line.startswith("tandem_predict_requests_")))
+            done.wait(0.05)
+
+    threads = [threading.Thread(target=flood) for _ in range(10 * MAX_WAITING)] + [threading.Thread(target=scrape)]
+    for thread in threads:
+        thread.start()
+    until(lambda: {status for status, _ in statuses} >= {200, 429} and len(statuses) > 500 and len(counts) > 3)
+    done.set()
+    for thread in threads:
+        thread.join()
+    over = time.monotonic()
+    until(lambda: gateway.classify()[0] == 200)
+    assert time.monotonic() - over < 2
+    assert {status for status, _ in statuses} == {200, 429}
+    # What is taken waits behind few others, so however many ask, none waits for the sum of them.
+    assert max(seconds for status, seconds in statuses if status == 200) < 5
+    assert counts == sorted(counts)

@@ -1,7 +1,7 @@
 """The launcher of containers, against an engine that lists, starts, kills, fails and goes away as a test says."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -200,6 +200,54 @@ def test_f30_events_wake_and_their_stream_is_taken_up_again_when_it_ends(engine:
     stop.set()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_f30_hints_that_are_cut_repeated_out_of_order_or_lost_only_have_a_look_taken(
+    engine: FakeEngine, launcher: DockerLauncher
+) -> None:
+    looks: list[bool] = []
+    stop = StopEvent()
+    hints = EngineHints(
+        engine=_client(engine), wake=lambda: looks.append(launcher.observe("trainer-0").alive), stop=stop, pause=0.01
+    )
+    thread = threading.Thread(target=hints.listen, daemon=True)
+    thread.start()
+    launcher.start("trainer-0")
+    for said in (["die", "start", "start"], ["start", "die"], ["die"] * 5):  # while it runs all along
+        _until_somebody_listens(engine, stop)
+        wanted = len(looks) + len(said)
+        for action in said:
+            engine.say(action)
+        _until(lambda: len(looks) >= wanted, stop)  # noqa: B023
+        engine.end_streams()
+    assert set(looks) == {True}, "what an event says is not believed"
+    engine.containers["shop-trainer-0"] = exited(137)  # and nobody says so
+    assert not launcher.observe("trainer-0").alive
+    stop.set()
+    engine.end_streams()
+    thread.join(10)
+
+
+def test_f47_an_engine_that_was_restarted_shows_its_containers_as_ended_and_they_can_be_started(
+    engine: FakeEngine, launcher: DockerLauncher
+) -> None:
+    launcher.start("trainer-0")
+    engine.down()
+    with pytest.raises(UnavailableError):
+        launcher.observe("trainer-0")
+    engine.containers["shop-trainer-0"] = exited(255)  # what an engine says of those that ended with it
+    engine.up()
+    assert launcher.observe("trainer-0") == Observation(alive=False, exit_code=-127)
+    launcher.start("trainer-0")
+    assert launcher.observe("trainer-0").alive
+
+
+def _until(condition: Callable[[], bool], stop: StopEvent) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        stop.wait(0.01)
+    pytest.fail("it did not happen in time")
 
 
 def _until_somebody_listens(engine: FakeEngine, stop: StopEvent) -> None:

@@ -1,15 +1,8 @@
 """The small checkpoint that fault tests commit, and what a reader must see of it."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from shared.checkpoints import CheckpointStore
-from shared.layout import Volume
 
 RUN = "20260101-000000-run-0000"
 
@@ -36,8 +29,3 @@ def listed_and_whole(store: CheckpointStore) -> list[int]:
             assert loaded.keys() == arrays.keys()
             assert all(np.array_equal(loaded[name], arrays[name]) for name in arrays)
     return steps
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(Volume(tmp_path).run(RUN))
