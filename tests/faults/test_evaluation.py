@@ -62,3 +62,16 @@ def test_f13_f14_evaluator_killed_before_every_call(tmp_path):
         ]
         assert files(folder.evaluations / "10") == [f"{EMA}.answers", f"{EMA}.json", "raw.answers", "raw.json"]
         assert files(folder.leases) == [".lock"]
+
+
+def test_f16_evaluator_judges_what_a_dead_trainer_left_and_waits_for_its_successor(tmp_path):
+    volume, folder = fresh(tmp_path)
+    evaluator = Evaluator(volume)
+    assert evaluator.loop.step()
+    assert not evaluator.loop.step(), "nothing is made up while no trainer commits"
+    evaluator.clock.move(3600)
+    assert not evaluator.loop.step()
+    RunMaker(volume).commit(folder, 20)
+    assert evaluator.loop.step()
+    assert [read_record(folder.verdict(step, EMA), Verdict).status for step in (10, 20)] == ["judged", "judged"]
+    assert evaluator.metric("tandem_evaluation_problems_total", code="io") is None

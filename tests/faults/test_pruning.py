@@ -20,9 +20,9 @@ WITHIN = 60.0
 class PatientJudge(ArrayJudge):
     """Takes some milliseconds for each kind of weights: long enough for checkpoints to come and go meanwhile."""
 
-    def judge(self, spec: Any, weights: Mapping[str, Any], *, source: str, wanted: Any) -> Any:
+    def judge(self, spec: Any, weights: Mapping[str, Any], **named: Any) -> Any:
         time.sleep(0.004)
-        return super().judge(spec, {"w": np.float32([0, float(weights["kernel"].sum())])}, source=source, wanted=wanted)
+        return super().judge(spec, {"w": np.float32([0, float(weights["kernel"].sum())])}, **named)
 
 
 def test_f12_what_is_removed_while_it_is_read_surfaces_as_no_error(tmp_path: Path) -> None:
