@@ -29,6 +29,7 @@ from services.gateway.launchers.process import ProcessLauncher
 from services.gateway.lock import VolumeLock
 from services.gateway.metrics import RunMetrics, WebhookMetrics, add_volume_metrics
 from services.gateway.parts import Parts
+from services.gateway.pictures import Pictures
 from services.gateway.predict.wiring import Predicting
 from services.gateway.reconcile import ReconcileLoop, Reconciler
 from services.gateway.settings import GatewaySettings
@@ -191,6 +192,7 @@ def _steer_and_serve(
         views=views,
         checks={"volume": runs, "reconcile": loop},
         recipes_folder=settings.gateway_recipes,
+        pictures=Pictures(open_dataset=lambda spec: catalog.open_dataset(spec, volume=volume)),
     )
     app = create_app(
         parts,

@@ -17,7 +17,7 @@ from services.gateway.metrics import RequestMetrics
 from services.gateway.middleware import BodyLimit, Counted, Guard
 from services.gateway.parts import Parts
 from services.gateway.queries import refuse_unknown
-from services.gateway.routes import bulk, health, places, results, runs, specs, streams
+from services.gateway.routes import bulk, examples, health, places, results, runs, specs, streams
 from shared import observe
 
 DESCRIPTION = """
@@ -71,6 +71,7 @@ def create_app(
         runs.routes,
         bulk.routes,
         results.routes,
+        examples.routes,
         streams.routes,
         places.routes,
         specs.routes,

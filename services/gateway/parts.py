@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from services.gateway.access.audit import CALL, Call
 from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
+from services.gateway.pictures import Pictures
 from services.gateway.series import SeriesReader
 from services.gateway.slots import Slots
 from services.gateway.streams.streams import Streams
@@ -38,6 +39,7 @@ class Parts:
         streams: Tells what happens, as it happens.
         checks: Asked by `/readyz`, by name.
         recipes_folder: Where the recipes lie.
+        pictures: Gives out test pictures.
         series: Reads curves.
         views: Encodes runs.
     """
@@ -48,6 +50,7 @@ class Parts:
     streams: Streams
     checks: dict[str, Ready]
     recipes_folder: Path
+    pictures: Pictures
     series: SeriesReader = field(default_factory=SeriesReader)
     views: EncodedViews = field(default_factory=EncodedViews)
 
@@ -68,6 +71,10 @@ def _series(request: Request) -> SeriesReader:
     return _parts(request).series
 
 
+def _pictures(request: Request) -> Pictures:
+    return _parts(request).pictures
+
+
 def _streams(request: Request) -> Streams:
     return _parts(request).streams
 
@@ -82,6 +89,7 @@ def _call(request: Request) -> Call:
 
 NeedsCall = Annotated[Call, Depends(_call)]
 NeedsParts = Annotated[Parts, Depends(_parts)]
+NeedsPictures = Annotated[Pictures, Depends(_pictures)]
 NeedsRegistry = Annotated[CollectorRegistry, Depends(_registry)]
 NeedsRuns = Annotated[RunControl, Depends(_runs)]
 NeedsSeries = Annotated[SeriesReader, Depends(_series)]

@@ -23,9 +23,11 @@ from services.gateway.journal import Journal
 from services.gateway.launchers.base import Observation
 from services.gateway.metrics import RunMetrics
 from services.gateway.parts import Parts
+from services.gateway.pictures import Pictures
 from services.gateway.reconcile import Reconciler
 from services.gateway.slots import Slots
 from services.gateway.streams.streams import Streams
+from shared.data.catalog import open_dataset
 from shared.errors import ConflictError, UnavailableError
 from shared.layout import RunFolder, Volume
 from shared.records import Assignment, Event, TrainerPhase, TrainerStatus, read_lines, read_record, write_record
@@ -180,6 +182,7 @@ class Bench:
             views=views,
             checks={"volume": self.runs},
             recipes_folder=self.recipes,
+            pictures=Pictures(open_dataset=lambda spec: open_dataset(spec, volume=self.volume)),
         )
 
     def client_of(self, app: FastAPI) -> Client:

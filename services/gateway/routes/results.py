@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query
 
 from services.gateway import errors
 from services.gateway.access.scopes import needs
+from services.gateway.flips import find_verdict, kind_named
 from services.gateway.index import Run
 from services.gateway.parts import NeedsRuns, NeedsSeries
 from services.gateway.routes.runs import RunId
@@ -21,9 +22,12 @@ from services.gateway.views import (
 from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.errors import NotFoundError, VolumeError
 from shared.layout import MANIFEST
-from shared.records import Verdict, read_record
+from shared.records import Verdict
 
 Step = Annotated[int, Path(ge=0, le=10**15)]
+WeightsName = Annotated[
+    str, Path(description="`raw`; `ema`, the average that is served; or `ema-<decay>`", examples=["ema"])
+]
 
 routes = APIRouter(prefix="/v1/runs/{run}", tags=["results"])
 
@@ -55,24 +59,10 @@ def list_evaluations(run: RunId, runs: NeedsRuns) -> EvaluationsView:
 
 @routes.get("/evaluations/{step}/{weights}", responses=errors.documented(404))
 @needs("read")
-def show_evaluation(
-    run: RunId,
-    step: Step,
-    weights: Annotated[
-        str, Path(description="`raw`; `ema`, the average that is served; or `ema-<decay>`", examples=["ema"])
-    ],
-    runs: NeedsRuns,
-) -> Verdict:
+def show_evaluation(run: RunId, step: Step, weights: WeightsName, runs: NeedsRuns) -> Verdict:
     """One whole verdict, with confusion matrix and figures of every class."""
     found = runs.show(run).run
-    kind = found.spec.primary_ema if weights == "ema" else weights
-    path = found.folder.verdict(step, kind)
-    try:
-        return read_record(path, Verdict)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFoundError(
-            f"the weights {kind} of step {step} have not been judged", where=f"run {run}", hint=_judged(found)
-        ) from error
+    return find_verdict(found, step, kind_named(found, weights))
 
 
 @routes.get("/checkpoints", responses=errors.documented(404))
@@ -116,8 +106,3 @@ def _checkpoint(run: Run, step: int, *, pinned: bool) -> CheckpointView | None:
             "evaluations": [evaluation_view(each) for each in run.verdicts if each.step == step],
         }
     )
-
-
-def _judged(run: Run) -> str:
-    steps = sorted({each.step for each in run.verdicts})
-    return f"Judged steps: {', '.join(map(str, steps[-10:]))}" if steps else "Nothing of this run has been judged yet"
