@@ -99,6 +99,9 @@ class OptimizerSpec(Part):
     nesterov: bool = False
     weight_decay: NotNegative = Field(default=0.0, description="decoupled, multiplied by the rate; kernels alone")
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    bias_rate: Positive = Field(
+        default=1.0, description="factor of the rate, for biases and the shifts of batch normalisation alone"
+    )
 
 
 class ConstantRate(Part):

@@ -2,7 +2,8 @@
 
     v ← momentum·v + g,    w ← (1 - rate·decay)·w - rate·(g + momentum·v  if Nesterov, else v)
 
-Weight decay applies to kernels alone, not to biases or to the scales of batch normalisation.
+Weight decay applies to kernels alone, not to biases or to the scales of batch normalisation. Biases, those of batch
+normalisation included, may have a rate of their own: rate·bias_rate.
 """
 
 from collections.abc import Mapping
@@ -44,17 +45,19 @@ class Optimizer:
             rate: The learning rate, a float32 scalar.
         """
         spec = self._spec
+        bias_rate = rate if spec.bias_rate == 1.0 else rate * spec.bias_rate
         for name, weight in self._weights.items():
+            own_rate = bias_rate if name.endswith(("/bias", "/beta")) else rate
             if spec.weight_decay and name.endswith("/kernel"):
                 assign_here(weight, weight * (1.0 - rate * spec.weight_decay))
             if spec.momentum:
                 tf.raw_ops.ResourceApplyMomentum(
                     var=weight.handle,
                     accum=self._velocities[name].handle,
-                    lr=rate,
+                    lr=own_rate,
                     grad=gradients[name],
                     momentum=spec.momentum,
                     use_nesterov=spec.nesterov,
                 )
             else:
-                tf.raw_ops.ResourceApplyGradientDescent(var=weight.handle, alpha=rate, delta=gradients[name])
+                tf.raw_ops.ResourceApplyGradientDescent(var=weight.handle, alpha=own_rate, delta=gradients[name])

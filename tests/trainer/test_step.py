@@ -62,8 +62,9 @@ def assert_equal_bits(first: Groups, second: Groups) -> None:
         OptimizerSpec(),
         OptimizerSpec(momentum=0.9),
         OptimizerSpec(momentum=0.8, nesterov=True, weight_decay=0.5, label_smoothing=0.2),
+        OptimizerSpec(momentum=0.8, bias_rate=3.0),
     ],
-    ids=["plain", "momentum", "Nesterov with decay and smoothing"],
+    ids=["plain", "momentum", "Nesterov with decay and smoothing", "momentum with a rate for biases"],
 )
 def test_steps_follow_the_numpy_reference(optimizer: OptimizerSpec) -> None:
     steps = 3
@@ -97,6 +98,7 @@ def test_steps_follow_the_numpy_reference(optimizer: OptimizerSpec) -> None:
             momentum=optimizer.momentum,
             nesterov=optimizer.nesterov,
             weight_decay=optimizer.weight_decay,
+            bias_rate=optimizer.bias_rate,
         )
         for decay, shadow in shadows.items():
             reference.average(shadow, weights, decay=decay, updates=step + 1)
@@ -120,6 +122,22 @@ def test_steps_follow_the_numpy_reference(optimizer: OptimizerSpec) -> None:
         for name, velocity in velocities.items():
             found = snapshot["optimizer"][f"momentum/{name}"]
             assert np.linalg.norm(found - velocity) < 1e-4 * np.linalg.norm(velocity), name
+
+
+def test_a_rate_for_biases_moves_the_shifts_of_batch_normalisation_too() -> None:
+    moved = []
+    for factor in (1.0, 4.0):
+        optimizer = OptimizerSpec(bias_rate=factor)
+        spec = BATCH_NORMALISED.model_copy(update={"optimizer": optimizer, "learning_rate": ConstantRate(rate=0.01)})
+        engine = build(spec)
+        before = engine.snapshot()["raw"]
+        engine.train(batches(spec, 0, 1))
+        moved.append({name: array - before[name] for name, array in engine.snapshot()["raw"].items()})
+    once, more = moved
+    for name in ("stem_norm/beta", "logits/bias", "stem_norm/gamma", "stem/kernel"):
+        factor = 4.0 if name.endswith(("bias", "beta")) else 1.0
+        np.testing.assert_allclose(more[name], factor * once[name], rtol=1e-3, atol=1e-7, err_msg=name)
+        assert np.abs(once[name]).max() > 1e-5
 
 
 def test_the_first_average_of_the_losses_is_the_first_loss() -> None:

@@ -14,10 +14,13 @@ from typing import Any
 from shared.errors import SpecError
 from shared.ml.models.own import build_own, find_factory
 from shared.ml.models.resnet import small_resnet
+from shared.ml.models.slim import slim
 from shared.ml.models.tutorial import tutorial
 from shared.spec import ModelSpec
 
-NETWORKS: Mapping[str, Callable[..., Any]] = MappingProxyType({"tutorial": tutorial, "resnet-small": small_resnet})
+NETWORKS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {"tutorial": tutorial, "resnet-small": small_resnet, "slim": slim}
+)
 
 _FIXED = ("image_shape", "classes", "seed")
 

@@ -141,13 +141,15 @@ def descend(
     momentum: float,
     nesterov: bool,
     weight_decay: float,
+    bias_rate: float = 1.0,
 ) -> None:
     """One update of every weight and velocity, in place in the dictionaries."""
     for name, gradient in gradients.items():
         velocities[name] = momentum * velocities[name] + gradient
         direction = gradient + momentum * velocities[name] if nesterov else velocities[name]
         shrink = 1 - rate * weight_decay if name.endswith("kernel") else 1.0
-        weights[name] = shrink * weights[name] - rate * direction
+        factor = bias_rate if name.endswith("bias") else 1.0
+        weights[name] = shrink * weights[name] - rate * factor * direction
 
 
 def average(shadows: Weights, weights: Weights, *, decay: float, updates: int) -> None:

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from shared.errors import SpecError
 from shared.ml.models import build_model
-from shared.ml.models.layers import LocalResponseNormalization
+from shared.ml.models.layers import LocalResponseNormalization, batch_normalization
+from shared.ml.models.slim import patch_filters
 from shared.ml.weights import read_weights
 from shared.spec import ModelSpec
 from tests.shared.ml import reference
@@ -78,7 +79,7 @@ def test_tutorial_starts_from_truncated_normals_and_the_tutorials_biases() -> No
         assert (weights[f"{layer}/bias"] == np.float32(bias)).all()
 
 
-@pytest.mark.parametrize("name", ["tutorial", "resnet-small"])
+@pytest.mark.parametrize("name", ["tutorial", "resnet-small", "slim"])
 def test_initial_weights_are_a_function_of_the_seed_and_differ_by_layer(name: str) -> None:
     def initial(seed: int) -> dict[str, np.ndarray]:
         return read_weights(build_model(ModelSpec(name=name), image_shape=(12, 12, 3), classes=10, seed=seed))
@@ -86,7 +87,7 @@ def test_initial_weights_are_a_function_of_the_seed_and_differ_by_layer(name: st
     first, again, other = initial(1), initial(1), initial(2)
     for weight in first:
         np.testing.assert_array_equal(first[weight], again[weight])
-    drawn = [weight for weight in first if weight.endswith("kernel")]
+    drawn = [weight for weight in first if weight.endswith("kernel") and not weight.startswith("filters")]
     assert all((first[weight] != other[weight]).any() for weight in drawn)
     starts = {first[weight].reshape(-1)[:3].tobytes() for weight in drawn}
     assert len(starts) == len(drawn)
@@ -119,7 +120,7 @@ def test_resnet_keeps_moving_statistics_that_only_training_moves() -> None:
 
 
 def test_an_unknown_network_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(SpecError, match=r"model\.name: .*'vgg'.*tutorial, resnet-small"):
+    with pytest.raises(SpecError, match=r"model\.name: .*'vgg'.*tutorial, resnet-small, slim"):
         build_model(ModelSpec(name="vgg"), image_shape=SHAPE, classes=10, seed=0)
 
 
@@ -142,3 +143,74 @@ def test_an_option_that_does_not_fit_is_named(options: dict[str, bool | int | fl
 def test_pictures_too_small_for_a_network_are_refused() -> None:
     with pytest.raises(SpecError, match=r"\(4, 4, 3\).*at least 8 x 8"):
         build_model(ModelSpec(name="resnet-small"), image_shape=(4, 4, 3), classes=10, seed=0)
+
+
+@pytest.mark.parametrize("learnt", [(True, True), (False, True), (False, False)], ids=["both", "shift", "neither"])
+def test_fused_batch_normalisation_is_that_of_keras(learnt: tuple[bool, bool]) -> None:
+    scale, shift = learnt
+    values = tf.random.stateless_normal([3, 4, 5, 6], [1, 2], mean=2.0, stddev=3.0)
+    weight = tf.random.stateless_normal([3, 4, 5, 6], [3, 4])
+    ours = batch_normalization(momentum=0.7, epsilon=1e-5, scale=scale, shift=shift, name="norm")
+    theirs = keras.layers.BatchNormalization(momentum=0.7, epsilon=1e-5, scale=scale, center=shift, name="norm")
+    for layer in (ours, theirs):
+        layer.build(values.shape)
+        rng = np.random.default_rng(0)
+        for variable in layer.weights:
+            variable.assign(rng.uniform(0.5, 2.0, variable.shape))
+    assert [weight.path for weight in ours.weights] == [weight.path for weight in theirs.weights]
+
+    np.testing.assert_allclose(ours(values, training=False), theirs(values, training=False), rtol=1e-5, atol=1e-5)
+    gradients = []
+    for layer in (ours, theirs):
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            loss = tf.reduce_sum(layer(values, training=True) * weight)
+        learns = [variable.value for variable in layer.trainable_variables]
+        gradients.append(tape.gradient(loss, [values, *learns]))
+    assert len(gradients[0]) == 1 + scale + shift
+    for our_gradient, their_gradient in zip(*gradients, strict=True):
+        np.testing.assert_allclose(our_gradient, their_gradient, rtol=1e-4, atol=1e-5)
+    for our_weight, their_weight in zip(ours.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(our_weight, their_weight, rtol=1e-5, err_msg=our_weight.path)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_filters_of_slim_tell_everything_about_a_patch_once(size: int) -> None:
+    filters = patch_filters(size).reshape(3 * size**2, 3 * size**2)
+    np.testing.assert_allclose(filters.T @ filters, np.eye(3 * size**2), atol=1e-6)
+    # The first one sees brightness alone.
+    np.testing.assert_allclose(filters[:, 0], filters[0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("halve_first", [True, False])
+def test_slim_learns_everything_but_its_filters(halve_first: bool) -> None:
+    spec = ModelSpec(name="slim", options={"width": 2, "halve_first": halve_first, "inner": 2})
+    model = build_model(spec, image_shape=(16, 17, 3), classes=7, seed=0)
+    images = tf.random.stateless_normal([6, 16, 17, 3], [1, 2], mean=3.0)
+    trainable = {variable.path: variable.value for variable in model.trainable_variables}
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = tf.reduce_sum(tf.square(logits - 1.0))
+    assert logits.shape == (6, 7)
+    assert all(np.any(gradient) for gradient in tape.gradient(loss, trainable).values())
+    assert {"inner1a/kernel", "inner2b_norm/beta", "conv4/kernel", "logits/kernel"} < trainable.keys()
+    assert not any(name.startswith("filters") or name.endswith("gamma") for name in trainable)
+    assert "filters/kernel" in read_weights(model)
+
+
+def test_slim_halves_early_or_late_down_to_the_same_size() -> None:
+    def places(halve_first: bool) -> list[int]:
+        spec = ModelSpec(name="slim", options={"width": 2, "halve_first": halve_first})
+        model = build_model(spec, image_shape=(32, 32, 3), classes=10, seed=0)
+        return [model.get_layer(f"conv{number}").output.shape[1] for number in (1, 2, 3, 4)]
+
+    assert places(True) == [16, 16, 8, 4]
+    assert places(False) == [32, 16, 8, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"), [({"width": 0}, (8, 8, 3)), ({"inner": -1}, (8, 8, 3)), ({}, (7, 8, 3)), ({}, (8, 8, 1))]
+)
+def test_slim_says_what_it_cannot_be_built_for(options: dict[str, int], shape: tuple[int, int, int]) -> None:
+    with pytest.raises(SpecError, match=r"model: .*at least"):
+        build_model(ModelSpec(name="slim", options=options), image_shape=shape, classes=10, seed=0)
