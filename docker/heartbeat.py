@@ -1,8 +1,8 @@
 """Whether a worker's heartbeat is fresh: the health check of containers that have no port of their own.
 
-Usage: python /opt/heartbeat.py evaluator, or: python /opt/heartbeat.py trainer SLOT. Of several evaluators, each with a name
-that it took when it started, the one that is asked about is the one of this host. A slot without an assignment, or with one whose trainer has not
-reported yet, is well: the container's own end says what went wrong there.
+Usage: python /opt/heartbeat.py evaluator, or: python /opt/heartbeat.py trainer SLOT. Evaluators take their names when
+they start, so the one that is asked about is the one of this host. A slot without an assignment, or with one whose
+trainer has not reported yet, is well: the container's own end says what went wrong there.
 """
 
 import json
