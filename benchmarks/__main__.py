@@ -72,28 +72,17 @@ def page(records: Sequence[dict[str, Any]]) -> str:
             f"{name} {machine[name]}" for name in ("tensorflow-cpu", "tensorflow", "keras") if name in machine
         )
         day = time.strftime("%Y-%m-%d", time.gmtime(record["time"]))
-        command = " ".join(["python -m", *_shown(record["command"][2:])])
         where = f"{machine['processors']} processors ({machine['processor']}, {machine['features']})"
         lines += [
             "",
             f"## {titles[record['benchmark']]}",
-            f"`{command}`: {day}, {record['seconds']:.0f} s, {record['idle']:.0%} idle, {where}, {versions}",
+            f"`{record['command']}`: {day}, {record['seconds']:.0f} s, {record['idle']:.0%} idle, {where}, {versions}",
             "",
             "| figure | measured | goal | |",
             "| --- | --- | --- | --- |",
             *(_row(figure) for figure in record["figures"]),
         ]
     return "\n".join([*lines, ""])
-
-
-def _shown(words: Sequence[str]) -> list[str]:
-    """A command without where files lay on the machine."""
-    shown = list(words)
-    for flag in ("--output", "--data", "--volume", "--plot", "--model"):
-        if flag in shown:
-            at = shown.index(flag)
-            shown[at : at + 2] = ["--data …"] if flag == "--data" else []
-    return shown
 
 
 def _row(figure: dict[str, Any]) -> str:

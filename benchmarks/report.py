@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -79,7 +80,7 @@ class Report:
             return
         record = {
             "benchmark": self.benchmark,
-            "command": ["python", "-m", f"benchmarks.{self.benchmark}", *sys.argv[1:]],
+            "command": " ".join(["python -m", f"benchmarks.{self.benchmark}", *shown(sys.argv[1:])]),
             "time": self._began,
             "seconds": time.time() - self._began,
             "idle": idle / max(1, total),
@@ -90,6 +91,16 @@ class Report:
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(f"written to {self.output}")
+
+
+def shown(arguments: Sequence[str]) -> list[str]:
+    """A command's arguments without where files lie on this machine."""
+    words = list(arguments)
+    for flag in ("--output", "--volume", "--plot", "--data", "--model"):
+        if flag in words:
+            at = words.index(flag)
+            words[at : at + 2] = [flag, "…"] if flag in {"--data", "--model"} else []
+    return words
 
 
 def add_output(parser: ArgumentParser) -> None:
