@@ -2,8 +2,8 @@
 
     python -m benchmarks.many_runs --runs 10000 [--volume FOLDER]
 
-Makes the volume (unless the folder has one already), starts `python -m services.gateway` on it, and asks it by HTTP
-once it has read every run.
+Makes the volume (unless the folder has one already), starts `python -m services.gateway` on it twice, and asks it by
+HTTP once it has looked at every run: first it reads them all, then it has what the first one put down.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from shared.records import (
     ClassFigures,
     Desired,
     Event,
+    ExportManifest,
     SeriesPoint,
     TrainerStatus,
     Verdict,
@@ -43,7 +44,7 @@ CLASSES = tuple(f"class {number}" for number in range(10))
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds until the gateway was ready and had read every run, bytes it holds, seconds of each answer by request."""
+    """Seconds until the gateway was ready and had looked at every run, its greatest bytes, seconds of each answer."""
 
     ready: float
     read: float
@@ -64,8 +65,8 @@ def main() -> int:
         for number in range(given.runs):
             make_run(volume, number)
         print(f"{given.runs} finished runs made in {time.perf_counter() - began:.0f} s")
-        kept = report(measure(volume, given.asks))
-    return 0 if kept else 1
+        kept = [report(measure(volume, given.asks)) for _ in range(2)]
+    return 0 if all(kept) else 1
 
 
 def make_run(volume: Volume, number: int) -> None:
@@ -99,6 +100,7 @@ def make_run(volume: Volume, number: int) -> None:
     )
     folder.checkpoint(300).mkdir(parents=True)
     (folder.checkpoint(300) / "manifest.json").write_bytes(encode_record(manifest))
+    _export(folder, 300, precision=0.5 + (number % 400) / 1000)
     folder.spec.write_bytes(encode_record(spec))
 
 
@@ -129,7 +131,7 @@ def report(measured: Measured) -> bool:
     """Prints what was measured. Returns whether the limits are kept."""
     slowest = {kind: statistics.quantiles(seconds, n=20)[-1] for kind, seconds in measured.answers.items()}
     print(
-        f"ready after {measured.ready:.2f} s, every run read after {measured.read:.2f} s,"
+        f"ready after {measured.ready:.2f} s, every run looked at after {measured.read:.2f} s,"
         f" at most {measured.resident / 2**20:.0f} MiB resident"
     )
     for kind, seconds in measured.answers.items():
@@ -233,6 +235,24 @@ def _judge(folder: RunFolder, step: int, *, precision: float) -> None:
         path = folder.verdict(step, kind)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_record(verdict))
+
+
+def _export(folder: RunFolder, step: int, *, precision: float) -> None:
+    """The manifest of an export; the model itself is never opened, but for the newest run, of which it is missed."""
+    manifest = ExportManifest(
+        run=folder.id,
+        step=step,
+        weights="ema",
+        decay=0.9999,
+        files={},
+        input_shape=(32, 32, 3),
+        classes=CLASSES,
+        precision_at_1=precision,
+        greatest_difference=0.0,
+        time=0.0,
+    )
+    folder.export(step).mkdir(parents=True)
+    (folder.export(step) / "manifest.json").write_bytes(encode_record(manifest))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from services.gateway.pictures import Pictures
 from services.gateway.predict.wiring import Predicting
 from services.gateway.reconcile import ReconcileLoop, Reconciler
 from services.gateway.settings import GatewaySettings
+from services.gateway.shelf import Shelf
+from services.gateway.shelving import Shelver, maker
 from services.gateway.slots import Slots
 from services.gateway.streams.streams import Streams
 from services.gateway.web.wiring import make_router as page_router
@@ -115,7 +117,8 @@ def _steer_and_serve(
     journal = Journal(volume=volume, clock=time.time)
     launcher = _launcher(settings, volume=volume)
     slots = Slots(volume=volume, launcher=launcher, clock=time.monotonic, silence=settings.gateway_silence_seconds)
-    index = Index(volume=volume)
+    shelf = Shelf(path=volume.gateway / "settled.jsonl", maker=maker(settings.gateway_price_per_hour))
+    index = Index(volume=volume, shelf=shelf)
     steering, woken = threading.RLock(), threading.Event()
     if settings.gateway_launcher == "docker":
         EngineHints(engine=_engine(settings), wake=woken.set, stop=stop, pause=1.0).start()
@@ -146,6 +149,7 @@ def _steer_and_serve(
         backoff=settings.gateway_backoff_seconds,
         longest_backoff=settings.gateway_longest_backoff_seconds,
         stop_grace=settings.gateway_stop_grace_seconds,
+        shelve=Shelver(index=index, control=runs, journal=journal, slots=slots).step,
     )
     loop = ReconcileLoop(
         reconciler=reconciler,

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +12,9 @@ from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
 from services.gateway.making import Key, Plan, RunMaker, forked, made_before
 from services.gateway.rules import reason_to_end
+from services.gateway.shelf import Shelved
 from services.gateway.slots import Slots
-from services.gateway.state import SETTLED, RunState, derive
+from services.gateway.state import SETTLED, RunState, State, derive
 from services.gateway.transitions import Transition, allowed, is_done, refusal
 from services.gateway.turns import NO_TURNS, Turns
 from shared import atomic, recipes
@@ -53,6 +54,31 @@ class Situation:
     cost: float | None = None
     position: int | None = None
     turns: Turns = NO_TURNS
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.run.id
+
+    @property
+    def created(self) -> float:
+        """When the run was made, in seconds since the epoch."""
+        return self.run.created
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.spec.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The run's labels."""
+        return self.run.labels
+
+    @property
+    def state_name(self) -> State:
+        """The state that it is in."""
+        return self.state.state
 
     @property
     def precedence(self) -> tuple[int, float, str]:
@@ -168,8 +194,16 @@ class RunControl:
         return self._make(plan, key)
 
     def situations(self) -> list[Situation]:
-        """Every readable run, oldest first."""
-        found = [self.situation(run) for run in self._index.runs()]
+        """Every readable run that is not on the shelf, oldest first: all but those that settled long ago."""
+        return self._situations(self._index.runs())
+
+    def listed(self) -> tuple[list[Situation], Sequence[Shelved]]:
+        """Every readable run, oldest first; those on the shelf apart, newest first."""
+        runs, shelved = self._index.all()
+        return self._situations(runs), shelved
+
+    def _situations(self, runs: Iterable[Run]) -> list[Situation]:
+        found = [self.situation(run) for run in runs]
         places = {each.run.id: place for place, each in enumerate(_waiting(found), start=1)}
         if not places:
             return found
@@ -177,7 +211,7 @@ class RunControl:
 
     @property
     def unread(self) -> int:
-        """How many runs this gateway has not read yet since it began; they are missing from lists."""
+        """How many runs it has not looked at yet since it began; lists lack them, or show them as they were."""
         return self._index.unread
 
     def require_all(self) -> None:
@@ -394,6 +428,13 @@ class RunControl:
             self._settled[run.id] = (run, history, situation)
         return situation
 
+    def keep(self, awake: Collection[str]) -> None:
+        """Drops what is remembered of all runs but these."""
+        for run_id in list(self._settled):
+            if run_id not in awake:
+                self._settled.pop(run_id, None)
+        self._journal.keep(awake)
+
     def at_work(self, run: Run) -> bool:
         """Whether a run may change at any moment."""
         return self.situation(run).state.state not in SETTLED
@@ -456,7 +497,7 @@ class RunControl:
         with self._lock:
             if key is not None:
                 self.require_all()
-            before = made_before(self._index.runs(), key)
+            before = None if key is None else made_before(self._index.with_key(key.text), key)
             if before is not None:
                 return self.show(before.id)
             planned = plan()

@@ -1,9 +1,10 @@
 """Views of runs as JSON, encoded once for as long as nothing about a run changes."""
 
 from services.gateway.control import Situation
+from services.gateway.shelf import Shelved
 from services.gateway.views import run_view
 
-KEPT = 5_000
+KEPT = 1_000
 
 
 class EncodedViews:
@@ -12,8 +13,10 @@ class EncodedViews:
     def __init__(self) -> None:
         self._known: dict[str, tuple[Situation, bytes]] = {}
 
-    def encoded(self, situation: Situation) -> bytes:
+    def encoded(self, situation: Situation | Shelved) -> bytes:
         """The view of a run as JSON."""
+        if isinstance(situation, Shelved):
+            return situation.view
         known = self._known.get(situation.run.id)
         if known is not None and known[0].run is situation.run and known[0] == situation:
             return known[1]

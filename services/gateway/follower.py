@@ -9,13 +9,15 @@ was removed long ago), those that have ended already are taken as they are.
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from services.gateway.feed import Change, Feed
 from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
+from services.gateway.shelf import Judged, Shelved
 from services.gateway.state import SETTLED
 from services.gateway.views import best_view, evaluation_view, kind_of
+from shared.errors import TandemError
 from shared.lifecycle import StopEvent
 from shared.records import Event, Verdict, read_lines
 
@@ -24,12 +26,20 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Told:
-    """What the feed says of a run so far."""
+    """What the feed says of a run so far: how far its journal was told, and the verdicts in both of these.
+
+    `history` and `verdicts` are what was seen of a run that is not on the shelf, `mark` of one that is.
+    """
 
     at: int = 0
     history: History | None = None
     verdicts: tuple[Verdict, ...] = ()
-    judged: set[tuple[int, str]] = field(default_factory=set)
+    judged: Judged | set[tuple[int, str]] = frozenset()
+    mark: str | None = None
+
+    def all_judged(self) -> Judged:
+        """Step and kind of weights of each verdict that was told."""
+        return frozenset(self.judged) | {_key(each) for each in self.verdicts}
 
 
 class Follower:
@@ -48,6 +58,7 @@ class Follower:
         self._feed = feed
         self._clock = clock
         self._told: dict[str, _Told] | None = None
+        self._version = 0
         self._begun = 0.0
 
     def look(self) -> None:
@@ -70,13 +81,15 @@ class Follower:
                 changes += self._states(run, known, history)
             if known.verdicts is not run.verdicts:
                 changes += self._verdicts(run, known)
-        if len(told) > len(runs):
-            changes += self._removed(told, {run.id for run in runs})
+        self._version, shelved = self._index.shelved(self._version)
+        for entry in shelved:
+            changes += self._settled(entry, told)
+        changes += self._removed(told)
         if changes:
             try:
                 self._feed.append(changes)
             except OSError:
-                self._told = None  # what was written is read again, so nothing is left out
+                self._told, self._version = None, 0  # what was written is read again, so nothing is left out
                 raise
 
     def _remember(self) -> dict[str, _Told]:
@@ -89,7 +102,7 @@ class Follower:
                 case "state":
                     known.at = change.at
                 case "evaluation":
-                    known.judged.add((change.data["step"], _kind(change)))
+                    known.judged |= {(change.data["step"], _kind(change))}
                 case "removed":
                     del told[change.run]
                 case "best":
@@ -97,6 +110,27 @@ class Follower:
         self._begun = self._clock() if begun is None else begun
         self._told = told
         return told
+
+    def _settled(self, entry: Shelved, told: dict[str, _Told]) -> Iterator[Change]:
+        """What is new about a run that was put on the shelf; from then on little is held of it here too."""
+        known = told.get(entry.id)
+        if known is not None and known.mark == entry.mark:
+            return
+        if known is None:
+            known = told[entry.id] = _Told()
+            if entry.created < self._begun:
+                known.at, known.judged = entry.journal, entry.judged
+        judged = known.all_judged()
+        if known.at < entry.journal or not entry.judged <= judged:
+            try:
+                run = self._index.get(entry.id)
+            except TandemError:
+                return  # removed or unreadable since; the next look says so
+            yield from self._states(run, known, self._journal.history(run.id))
+            yield from self._verdicts(run, known)
+            judged = known.all_judged()
+        known.judged = entry.judged if judged == entry.judged else judged
+        known.history, known.verdicts, known.mark = None, (), entry.mark
 
     def _states(self, run: Run, known: _Told, history: History) -> Iterator[Change]:
         known.history = history
@@ -107,7 +141,7 @@ class Follower:
                 yield Change(time=event.time, run=run.id, kind="state", at=offset, data={"name": run.spec.name, **data})
 
     def _verdicts(self, run: Run, known: _Told) -> Iterator[Change]:
-        judged = known.judged | {_key(each) for each in known.verdicts}
+        judged = known.all_judged()
         before = [each for each in run.verdicts if _key(each) in judged]
         for verdict in sorted((each for each in run.verdicts if _key(each) not in judged), key=lambda each: each.time):
             same = [each.precision_at_1 or 0.0 for each in before if kind_of(each) == kind_of(verdict)]
@@ -121,11 +155,10 @@ class Follower:
                 known_best = None if earlier is None else earlier.precision_at_1
                 data = {"name": run.spec.name, "previous_best": known_best, **best.model_dump(mode="json")}
                 yield Change(time=self._clock(), run=run.id, kind="best", data=data)
-        known.verdicts, known.judged = run.verdicts, set()
+        known.verdicts, known.judged = run.verdicts, frozenset()
 
-    def _removed(self, told: dict[str, _Told], present: set[str]) -> Iterator[Change]:
-        unreadable = self._index.problems()
-        for run in told.keys() - present - unreadable.keys():
+    def _removed(self, told: dict[str, _Told]) -> Iterator[Change]:
+        for run in [run for run in told if not self._index.is_there(run)]:
             del told[run]
             yield Change(time=self._clock(), run=run, kind="removed")
 

@@ -18,7 +18,7 @@ progress, that it gave up) is an event there, so the next gateway knows it too.
 | state | from, to | at each change of the derived state; the message is the reason |
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -174,6 +174,12 @@ class Journal:
     def forget(self, run_id: str) -> None:
         """Drops what is known of a run that is gone."""
         self._histories.pop(run_id, None)
+
+    def keep(self, runs: Collection[str]) -> None:
+        """Drops what is known of all runs but these; it is read again when asked for."""
+        for run_id in list(self._histories):
+            if run_id not in runs:
+                self._histories.pop(run_id, None)
 
     def events(self, folder: RunFolder) -> list[Event]:
         """All events of a run, oldest first."""

@@ -2,15 +2,19 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from services.gateway.control import Situation
+from services.gateway.shelf import Shelved
 from services.gateway.state import STATES
 from shared.errors import InputError
 
 PAGE = 50
 LONGEST_PAGE = 1_000
+
+Listed = Situation | Shelved
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,15 @@ class Filter:
         """Whether every run fits."""
         return self == Filter()
 
-    def fits(self, situation: Situation) -> bool:
+    def fits(self, run: Listed) -> bool:
         """Whether a run is what is asked for."""
-        if self.states and situation.state.state not in self.states:
+        if self.states and run.state_name not in self.states:
             return False
-        if self.name is not None and situation.run.spec.name != self.name:
+        if self.name is not None and run.name != self.name:
             return False
         if not self.labels:
             return True
-        has = situation.run.labels
+        has = run.labels
         return all(key in has and (value is None or has[key] == value) for key, value in self.labels)
 
 
@@ -65,15 +69,18 @@ class Filter:
 class Page:
     """Some of the runs, oldest first, and the cursor to the page of older ones, if there are any."""
 
-    situations: list[Situation]
+    runs: list[Listed]
     next: str | None
 
 
-def page(situations: Sequence[Situation], *, which: Filter, limit: int, cursor: str | None) -> Page:
+def page(
+    situations: Sequence[Situation], shelved: Sequence[Shelved] = (), *, which: Filter, limit: int, cursor: str | None
+) -> Page:
     """The newest `limit` runs that fit and, with a cursor, are older than what it stands for.
 
     Args:
-        situations: Every run, oldest first.
+        situations: Runs, oldest first.
+        shelved: Those on the shelf, newest first.
         which: What they must be.
         limit: How many at most.
         cursor: From an earlier page. It stays good whatever becomes of the runs on that page.
@@ -82,18 +89,20 @@ def page(situations: Sequence[Situation], *, which: Filter, limit: int, cursor: 
         InputError: The cursor is none.
     """
     before = None if cursor is None else _decoded(cursor)
-    chosen: list[Situation] = []
-    for each in reversed(situations):
-        if (before is not None and _place(each) >= before) or not which.fits(each):
-            continue
+
+    def fitting(runs: Iterable[Listed]) -> Iterator[Listed]:
+        return (each for each in runs if (before is None or _place(each) < before) and which.fits(each))
+
+    chosen: list[Listed] = []
+    for each in heapq.merge(fitting(reversed(situations)), fitting(shelved), key=_place, reverse=True):
         if len(chosen) == limit:
             return Page(chosen[::-1], _encoded(_place(chosen[-1])))
         chosen.append(each)
     return Page(chosen[::-1], None)
 
 
-def _place(situation: Situation) -> tuple[float, str]:
-    return (situation.run.created, situation.run.id)
+def _place(run: Listed) -> tuple[float, str]:
+    return (run.created, run.id)
 
 
 def _encoded(place: tuple[float, str]) -> str:

@@ -88,15 +88,13 @@ class RunMaker:
                 return run_id
 
 
-def made_before(runs: list[Run], key: Key | None) -> Run | None:
-    """The run that a request with this key has made already.
+def made_before(runs: list[Run], key: Key) -> Run | None:
+    """The run that a request with this key has made already, if there is one among those that have the key.
 
     Raises:
         ConflictError: The key was used to ask for something else.
     """
-    if key is None:
-        return None
-    found = next((run for run in runs if run.origin is not None and run.origin.key == key.text), None)
+    found = next(iter(runs), None)
     if found is None or found.origin is None:
         return None
     if found.origin.body_sha256 != key.body_sha256:

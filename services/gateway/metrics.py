@@ -131,8 +131,19 @@ class RunMetrics:
         self._shown: dict[str, State] = {}
         self._turns = TurnMetrics(registry)
 
-    def show(self, states: dict[str, State], turns: Mapping[str, Turns] = MappingProxyType({})) -> None:
-        """Shows the states of all runs, given oldest first, and the turns of those that alternate."""
+    def show(
+        self,
+        states: dict[str, State],
+        turns: Mapping[str, Turns] = MappingProxyType({}),
+        shelved: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """Shows the states of runs, given oldest first, and the turns of those that alternate.
+
+        Args:
+            states: Of each run.
+            turns: Of those that alternate.
+            shelved: How many other runs there are in each state; they are counted only.
+        """
         settled = [run for run, state in states.items() if state in SETTLED]
         hidden = set(settled[: -self._settled_shown])
         shown = {run: state for run, state in states.items() if run not in hidden}
@@ -145,4 +156,4 @@ class RunMetrics:
         self._turns.show({run: each for run, each in turns.items() if run in shown})
         counts = CountOf(states.values())
         for state in STATES:
-            self._runs.labels(state=state).set(counts[state])
+            self._runs.labels(state=state).set(counts[state] + shelved.get(state, 0))

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 # The states in which the rules of a spec may end a run: those of one that is to train.
 RULED = frozenset({"queued", "starting", "running", "evaluating", "restarting"})
+CATCHING_UP = 0.05  # seconds between two steps, which leave room for requests
 GONE = Observation(alive=False)
 
 
@@ -53,6 +54,7 @@ class Reconciler:
         longest_backoff: Where the doubling ends.
         stop_grace: Seconds that a trainer has to follow what is desired before it gets SIGTERM, and then again as many
             before it is killed.
+        shelve: Called at the end of each step, to put away runs that have settled.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Reconciler:
         backoff: float,
         longest_backoff: float,
         stop_grace: float,
+        shelve: Callable[[], None] = lambda: None,
     ) -> None:
         self._volume = volume
         self._control = control
@@ -87,12 +90,17 @@ class Reconciler:
         self._backoff = backoff
         self._longest_backoff = longest_backoff
         self._stop_grace = stop_grace
+        self._shelve = shelve
         self._due: dict[str, float] = {}
         self._overdue: dict[str, float] = {}
         self._releasing = False
 
-    def step(self) -> None:
-        """Looks at everything once, and does what is to be done about it."""
+    def step(self) -> bool:
+        """Looks at everything once, and does what is to be done about it.
+
+        Returns:
+            Whether some runs have not been looked at yet since this gateway began.
+        """
         with self._lock:
             self._index.refresh(self._control.at_work)
             for situation in self._control.situations():
@@ -103,6 +111,8 @@ class Reconciler:
                 self._hurry(slot)
             self._fill()
             self._note_states()
+            self._shelve()
+            return self._index.unread > 0
 
     def stop_slots(self, *, sleep: Callable[[float], None], poll: float) -> None:
         """Has every trainer release its slot, and waits for that; they are killed after their grace.
@@ -316,6 +326,7 @@ class Reconciler:
         self._metrics.show(
             {each.run.id: each.state.state for each in situations},
             {each.run.id: each.turns for each in situations if each.turns.count},
+            self._index.shelved_states(),
         )
 
     def _assigned_run(self, slot: Slot) -> Run | None:
@@ -381,8 +392,9 @@ class ReconcileLoop:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._woken.clear()
+            behind = False
             try:
-                self._reconciler.step()
+                behind = self._reconciler.step()
                 self._trouble = None
             except Exception as error:
                 self._failures()
@@ -391,4 +403,4 @@ class ReconcileLoop:
                     log.exception("the reconcile loop failed; it tries again")
                 self._trouble = text
             self._last = self._clock()
-            self._woken.wait(self._poll)
+            self._woken.wait(min(self._poll, CATCHING_UP) if behind else self._poll)

@@ -25,6 +25,8 @@ from services.gateway.metrics import RunMetrics
 from services.gateway.parts import Parts
 from services.gateway.pictures import Pictures
 from services.gateway.reconcile import Reconciler
+from services.gateway.shelf import Shelf
+from services.gateway.shelving import AWAKE, Shelver
 from services.gateway.slots import Slots
 from services.gateway.streams.streams import Streams
 from shared.data.catalog import open_dataset
@@ -131,6 +133,7 @@ class Bench:
             (self.recipes / f"{name}.yaml").write_text(text)
         self.now = 1_000.0
         self.epoch = 1_772_360_100.0
+        self.awake = AWAKE
         self.woken = 0
         self.missing: Exception | None = None
         self.restart()
@@ -139,7 +142,8 @@ class Bench:
         self._app: FastAPI | None = None
         self.registry = CollectorRegistry()
         self.journal = Journal(volume=self.volume, clock=lambda: self.epoch)
-        self.index = Index(volume=self.volume, clock=lambda: self.now)
+        self.shelf = Shelf(path=self.volume.gateway / "settled.jsonl", maker="test")
+        self.index = Index(volume=self.volume, clock=lambda: self.now, shelf=self.shelf)
         self.slots = Slots(volume=self.volume, launcher=self.launcher, clock=lambda: self.now, silence=30)
         lock = threading.RLock()
         self.runs = RunControl(
@@ -169,6 +173,9 @@ class Bench:
             backoff=1,
             longest_backoff=3,
             stop_grace=60,
+            shelve=Shelver(
+                index=self.index, control=self.runs, journal=self.journal, slots=self.slots, awake=self.awake
+            ).step,
         )
         self.feed = Feed(folder=self.volume.gateway / "feed")
         self.follower = Follower(index=self.index, journal=self.journal, feed=self.feed, clock=lambda: self.epoch)
@@ -203,6 +210,12 @@ class Bench:
     def step(self, *, seconds: float = 0) -> None:
         self.now += seconds
         self.reconciler.step()
+
+    def finish(self, run: str, *, slot: str = "slot-0") -> None:
+        """Has the trainer of a run make its last step and end."""
+        self.report(run, "completed", slot=slot, step=100)
+        self.launcher.die(slot, 0)
+        self.step()
 
     def folder(self, run: str) -> RunFolder:
         return self.volume.run(run)

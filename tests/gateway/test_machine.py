@@ -63,13 +63,15 @@ def killed_after(calls: int, work: Callable[[], Any]) -> None:
             work()
 
 
-def machine(make_bench: Callable[[Path], Any]) -> type[RuleBasedStateMachine]:
+def machine(make_bench: Callable[[Path], Any], *, awake: int) -> type[RuleBasedStateMachine]:
     class Gateways(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
             self.folder = tempfile.TemporaryDirectory()
             self.bench = make_bench(Path(self.folder.name))
             self.bench.launcher.names = ["slot-0", "slot-1"]
+            self.bench.awake = awake
+            self.bench.restart()
             self.deleted: set[str] = set()
             self.made: list[str] = []
             self.working: dict[str, str] = {}
@@ -185,7 +187,11 @@ def machine(make_bench: Callable[[Path], Any]) -> type[RuleBasedStateMachine]:
         def every_run_is_there_in_a_state_with_a_reason(self) -> None:
             assert self.bench.runs.problems() == {}
             found = self.bench.runs.situations()
-            assert self.deleted.isdisjoint(each.run.id for each in found)
+            listed = [each.id for group in self.bench.runs.listed() for each in group]
+            assert self.deleted.isdisjoint(listed)
+            assert len(listed) == len(set(listed))
+            if not self.bench.runs.unread:
+                assert set(listed) == {run.id for run in self.bench.volume.run_folders()}
             for each in found:
                 assert each.state.state in STATES
                 assert each.state.reason
@@ -194,7 +200,7 @@ def machine(make_bench: Callable[[Path], Any]) -> type[RuleBasedStateMachine]:
 
         @invariant()
         def fences_only_grow_and_no_event_is_lost(self) -> None:
-            for each in self.bench.runs.situations():
+            for each in [self.bench.runs.show(run.id) for run in self.bench.volume.run_folders()]:
                 events = self.bench.events(each.run.id)
                 for kind in ("assigned", "ended"):
                     fences = [event.details["fence"] for event in events if event.kind == kind]
@@ -202,12 +208,18 @@ def machine(make_bench: Callable[[Path], Any]) -> type[RuleBasedStateMachine]:
                 told = [event.details["generation"] for event in events if event.kind == "desired"]
                 assert told == sorted(set(told))
 
+        @invariant()
+        def a_list_says_what_showing_says(self) -> None:
+            """Nothing but the files changes what is said of a run that was put away."""
+            for each in self.bench.runs.listed()[1]:
+                assert each.state_name == self.bench.runs.show(each.id).state_name
+
         @rule()
         def after_a_while_everything_is_written_down(self) -> None:
             """After two steps each run's events say all that was asked for and where it stands."""
             for _ in range(2):
                 self.bench.step(seconds=0)
-            for each in self.bench.runs.situations():
+            for each in [self.bench.runs.show(run.id) for run in self.bench.volume.run_folders()]:
                 events = self.bench.events(each.run.id)
                 assert [event.kind for event in events].count("created") == 1
                 told = [event.details["generation"] for event in events if event.kind == "desired"]
@@ -219,11 +231,13 @@ def machine(make_bench: Callable[[Path], Any]) -> type[RuleBasedStateMachine]:
     return Gateways
 
 
-def test_whatever_is_asked_and_whoever_dies(bench: Any) -> None:
+@pytest.mark.parametrize(("awake", "examples"), [(100, 45), (0, 30)])
+def test_whatever_is_asked_and_whoever_dies(bench: Any, awake: int, examples: int) -> None:
+    """Whether runs that have settled are held whole or put away."""
     run_state_machine_as_test(
-        machine(type(bench)),
+        machine(type(bench), awake=awake),
         settings=settings(
-            max_examples=60,
+            max_examples=examples,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

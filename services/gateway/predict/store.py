@@ -1,8 +1,10 @@
 """What can be served: the exports on the volume, and what the names of models mean.
 
 Reads `runs/<run>/spec.json` (for the run's name) and `runs/<run>/exports/<step>/manifest.json`; writes nothing. An
-export is committed whole and never changes, so a run is looked at again only when its folder of exports lists other
-names or has another time of change; a quiet volume of a thousand runs costs a few milliseconds a scan.
+export is committed whole and never changes, so a run is read again only when its folder of exports has other entries or
+another time of change. The newest runs, and those whose exports changed of late, are looked at in each scan; of the
+others a slice, so that thousands of old runs cost next to nothing. What was never read is read newest first, for a part
+of a second in each scan.
 
 The name of a model is, in this order:
 
@@ -16,16 +18,23 @@ Of a run the better export is the one of higher precision at 1 (of the weights i
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.gateway.marks import Stamp, stamp_of
+from services.gateway.names import RunNames
 from shared.checkpoints import read_spec
 from shared.errors import CorruptRecordError, NotFoundError, TandemError, UnavailableError, VolumeError
 from shared.layout import MANIFEST, RunFolder, Volume, listed_steps
 from shared.records import ExportManifest, read_record
 
 BEST = "best"
+NEWEST = 500
+ROUND = 60
+CHANGED_SECONDS = 3600.0
+READING_SECONDS = 0.25
 LATEST = "latest"
 _HINT = "GET /v1/models lists what can be asked"
 _VERSIONS = "GET /v1/models/{model} lists the versions that can be asked"
@@ -138,7 +147,7 @@ _WAIT = "Ask again once the evaluator has judged a checkpoint"
 
 @dataclass(frozen=True)
 class _Seen:
-    listing: tuple[object, ...]
+    mark: Stamp
     run: RunExports
 
 
@@ -148,31 +157,74 @@ class ExportStore:
     Args:
         volume: The volume.
         on_problem: Called with each error that makes an export or a name unusable, once for each time it is seen anew.
+        clock: Monotonic seconds.
+        newest: How many of the newest runs are looked at in each scan.
     """
 
-    def __init__(self, volume: Volume, *, on_problem: Callable[[TandemError], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        *,
+        on_problem: Callable[[TandemError], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        newest: int = NEWEST,
+    ) -> None:
         self._volume = volume
         self._on_problem = on_problem
+        self._clock = clock
+        self._newest = newest
+        self._names = RunNames(volume=volume, clock=clock)
         self._seen: dict[str, _Seen] = {}
+        self._unread: list[str] = []
+        self._changed: dict[str, float] = {}
+        self._round: list[str] = []
+        self._catalog = Catalog()
 
     def scan(self) -> Catalog:
-        """Everything that is on the volume now."""
-        runs = [self._look(folder) for folder in self._volume.run_folders()]
-        self._seen = {run.id: self._seen[run.id] for run in runs}
-        return Catalog(tuple(reversed(runs)))
+        """Everything that is on the volume, as far as it has been read."""
+        changed = False
+        if self._names.look():
+            there = set(self._names.ids)
+            changed = not there >= self._seen.keys()
+            self._seen = {run_id: seen for run_id, seen in self._seen.items() if run_id in there}
+            self._unread = [run_id for run_id in self._names.ids if run_id not in self._seen]
+        for run_id in self._due():
+            changed |= run_id in self._seen and self._look(self._volume.run(run_id))
+        end = self._clock() + READING_SECONDS
+        while self._unread:
+            changed |= self._look(self._volume.run(self._unread.pop()))
+            if self._clock() >= end:
+                break
+        if changed:
+            unread = {run_id: RunExports(id=run_id, name=None) for run_id in self._unread}
+            runs = (self._seen[each].run if each in self._seen else unread[each] for each in reversed(self._names.ids))
+            self._catalog = Catalog(tuple(runs))
+        return self._catalog
 
-    def _look(self, folder: RunFolder) -> RunExports:
-        steps = listed_steps(folder.exports)
-        listing = (*steps, _changed(folder.exports))
+    def _due(self) -> set[str]:
+        """Which runs are to be looked at now."""
+        now = self._clock()
+        self._changed = {run_id: at for run_id, at in self._changed.items() if now - at < CHANGED_SECONDS}
+        self._round = self._round or list(self._seen)
+        cut = len(self._round) - math.ceil(len(self._seen) / ROUND)
+        self._round, part = self._round[:cut], self._round[cut:]
+        return {*self._names.ids[-self._newest :], *self._changed, *part}
+
+    def _look(self, folder: RunFolder) -> bool:
+        """Looks at the exports of a run. Returns whether they are others than before."""
+        mark = stamp_of(folder.exports)
         seen = self._seen.get(folder.id)
-        if seen is not None and seen.listing == listing:
-            return seen.run
-        exports = [export for step in steps if (export := self._export(folder, step)) is not None]
+        if seen is not None and seen.mark == mark:
+            return False
+        exports = [
+            export for step in listed_steps(folder.exports) if (export := self._export(folder, step)) is not None
+        ]
         exports.sort(key=lambda export: export.rank, reverse=True)
         name = seen.run.name if seen is not None else self._name(folder)
-        run = RunExports(id=folder.id, name=name, exports=tuple(exports))
-        self._seen[folder.id] = _Seen(listing=listing, run=run)
-        return run
+        if seen is not None:
+            self._changed[folder.id] = self._clock()
+        self._seen[folder.id] = _Seen(mark=mark, run=RunExports(id=folder.id, name=name, exports=tuple(exports)))
+        return True
 
     def _name(self, folder: RunFolder) -> str | None:
         try:
@@ -199,10 +251,3 @@ class ExportStore:
             error = CorruptRecordError(f"cannot be read: {error.strerror}", where=str(path))
         log.error("%s", error)
         self._on_problem(error)
-
-
-def _changed(folder: Path) -> int | None:
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:
-        return None

@@ -10,7 +10,7 @@ from services.gateway import errors
 from services.gateway.access.scopes import needs
 from services.gateway.control import RunControl
 from services.gateway.errors import ErrorView
-from services.gateway.listing import Filter
+from services.gateway.listing import Filter, Listed
 from services.gateway.parts import NeedsCall, NeedsRuns
 from services.gateway.routes.runs import Name, Steps
 from shared.errors import InputError, TandemError
@@ -84,7 +84,9 @@ def _meant(runs: RunControl, body: BulkRequest) -> list[str]:
             "a filter that asks for nothing would mean every run", where="body.filter", hint="Name a state"
         )
     runs.require_all()
-    return [each.run.id for each in runs.situations() if which.fits(each)]
+    situations, shelved = runs.listed()
+    listed: list[Listed] = [*reversed(shelved), *situations]
+    return [each.id for each in listed if which.fits(each)]
 
 
 def _ask(runs: RunControl, transition: Bulk, run: str, body: BulkRequest) -> BulkResult:

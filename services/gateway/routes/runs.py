@@ -126,9 +126,9 @@ def start_run(body: RunRequest, runs: NeedsRuns, response: Response, key: Idempo
 def list_runs(runs: NeedsRuns, views: NeedsViews, asked: Annotated[ListQuery, Query()]) -> Response:
     """A page of runs, oldest first: the newest, or with `cursor` those before an earlier page."""
     which = Filter.parse(states=asked.state, labels=asked.label, name=asked.name)
-    chosen = page(runs.situations(), which=which, limit=asked.limit, cursor=asked.cursor)
+    chosen = page(*runs.listed(), which=which, limit=asked.limit, cursor=asked.cursor)
     # Joined from views that are encoded once: a volume may hold thousands of runs.
-    encoded = b",".join(views.encoded(each) for each in chosen.situations)
+    encoded = b",".join(views.encoded(each) for each in chosen.runs)
     following = json.dumps(chosen.next).encode()
     return Response(
         b'{"runs":['

@@ -1,0 +1,91 @@
+"""Puts runs that have settled away, all but the newest, so that thousands of them cost a gateway next to nothing."""
+
+import hashlib
+import json
+import sys
+
+from services.gateway.control import RunControl, Situation
+from services.gateway.index import Index, Run
+from services.gateway.journal import Journal
+from services.gateway.shelf import Shelved
+from services.gateway.slots import Slots
+from services.gateway.state import SETTLED
+from services.gateway.views import RunView, kind_of, run_view
+from shared import observe
+from shared.spec import RunSpec
+
+AWAKE = 100
+
+
+def maker(price_per_hour: float | None) -> str:
+    """What views are made by: with another one, those that an earlier gateway has kept are worth nothing."""
+    shapes = [RunView.model_json_schema(), RunSpec.model_json_schema()]
+    digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()
+    return f"{observe.version()} {digest[:16]} {price_per_hour}"
+
+
+class Shelver:
+    """Looks which runs rest. Called at the end of each step of the reconcile loop, under its lock.
+
+    Args:
+        index: Holds the runs.
+        control: Knows their states.
+        journal: Knows what was written down about them.
+        slots: What is seen of their trainers.
+        awake: How many of the settled runs, the newest, are held whole all the same.
+    """
+
+    def __init__(
+        self, *, index: Index, control: RunControl, journal: Journal, slots: Slots, awake: int = AWAKE
+    ) -> None:
+        self._index = index
+        self._control = control
+        self._journal = journal
+        self._slots = slots
+        self._awake = awake
+
+    def step(self) -> None:
+        """Puts away what rests."""
+        situations = self._control.situations()
+        settled = [each for each in situations if each.state.state in SETTLED]
+        if len(settled) > self._awake:
+            assigned = {slot.assignment.run for slot in self._slots.now if slot.assignment is not None}
+            for each in settled[: len(settled) - self._awake]:
+                if each.run.id not in assigned and self._rests(each):
+                    self._index.shelve(each.run.id, self._described)
+        self._control.keep({each.run.id for each in situations})
+
+    def _described(self, run: Run, mark: str) -> Shelved | None:
+        situation = self._control.situation(run)
+        if not self._rests(situation):
+            return None
+        return Shelved(
+            id=run.id,
+            created=run.created,
+            name=sys.intern(run.spec.name),
+            state_name=situation.state_name,
+            labels=run.labels,
+            key=None if run.origin is None else run.origin.key,
+            mark=mark,
+            journal=_size(run),
+            judged=frozenset((each.step, kind_of(each)) for each in run.verdicts),
+            view=run_view(situation).model_dump_json().encode(),
+        )
+
+    def _rests(self, situation: Situation) -> bool:
+        """Whether nothing more happens to it without a new file, and all that happened is written down."""
+        history = self._journal.history(situation.run.id)
+        return (
+            situation.state.state in SETTLED
+            and situation.slot is None
+            and "delete" in situation.allowed
+            and history.state == situation.state.state
+            and history.told >= (-1 if situation.run.desired is None else situation.run.generation)
+        )
+
+
+def _size(run: Run) -> int:
+    try:
+        return run.folder.gateway_events.stat().st_size
+    except OSError:
+        return 0
