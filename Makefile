@@ -15,11 +15,14 @@ STEPS  ?=
 VOLUME ?= volume
 PORT   ?=
 KEEP   ?=
+# Of `make soak`: for how long faults strike, and the seed of their schedule (none: another one each time).
+SECONDS ?= 600
+SEED    ?=
 # What `make test` is given besides, such as ARGS='-k recipes'.
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format clean up down logs test-stack
+.PHONY: help setup run test soak lint format clean up down logs test-stack
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +32,7 @@ help:  ## Show this help
 	@echo "           VOLUME=/path where everything is kept          PORT=n   the gateway's port"
 	@echo "           KEEP=1       serve on when the run is over"
 	@echo "  make test ARGS='…'    what pytest is given besides"
+	@echo "  make soak SECONDS=n   for how long    SEED=n   the same faults again"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tandem needs Python 3.11 or newer (here: $$($(PYTHON) --version 2>&1)): make PYTHON=/path/to/python3.11"; exit 1; }
@@ -44,6 +48,9 @@ run: $(STAMP)  ## Train, judge and serve on this machine until the run is done; 
 
 test: $(STAMP)  ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(STAMP)  ## Let everything work under random faults for ten minutes, and check what must hold
+	@exec $(BIN)/python -m benchmarks.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # Compose v2 comes with Docker's packages, or else from the package index.
 COMPOSE := PATH='$(abspath $(BIN))':"$$PATH"

@@ -33,7 +33,18 @@ def test_a_service_is_a_package_of_its_own_with_a_main(files: list[Path]) -> Non
 
 
 def test_tests_mirror_the_source(files: list[Path]) -> None:
-    known = SERVICES | {"shared", "protocol", "faults", "processes", "stack", "repo", "benchmarks", "docker", "web"}
+    known = SERVICES | {
+        "shared",
+        "protocol",
+        "clients",
+        "faults",
+        "processes",
+        "stack",
+        "repo",
+        "benchmarks",
+        "docker",
+        "web",
+    }
     assert {path.parts[1] for path in files if path.parts[0] == "tests" and len(path.parts) > 2} <= known
 
 

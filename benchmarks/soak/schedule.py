@@ -1,0 +1,50 @@
+"""What strikes whom, when, and for how long: a function of the seed and the duration alone."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal["kill", "freeze", "starve", "restart"]
+
+ACTIONS: tuple[Action, ...] = ("kill", "freeze", "starve", "restart")
+WEIGHTS = (4, 3, 2, 2)
+GAP_SECONDS = 4.0
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.2, 8.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault.
+
+    `kill` is SIGKILL, `restart` SIGTERM; `freeze` is SIGSTOP and, after `seconds`, SIGCONT; `starve` freezes
+    nine tenths of each tenth of a second, for `seconds`.
+
+    Attributes:
+        at: Seconds after the beginning.
+        role: Whom it strikes.
+        action: What it is.
+        seconds: How long it lasts; 0 for kill and restart.
+    """
+
+    at: float
+    role: str
+    action: Action
+    seconds: float
+
+    def __str__(self) -> str:
+        lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
+        return f"{self.at:6.1f} s  {self.action} {self.role}{lasting}"
+
+
+def schedule(*, seed: int, seconds: float, roles: Sequence[str]) -> list[Fault]:
+    """The faults of a soak, in order of time. The same arguments give the same faults."""
+    generator = random.Random(seed)
+    faults = []
+    at = 0.0
+    while (at := at + generator.expovariate(1 / GAP_SECONDS)) < seconds:
+        role = generator.choice(roles)
+        action = generator.choices(ACTIONS, WEIGHTS)[0]
+        lasting = generator.uniform(SHORTEST_SECONDS, LONGEST_SECONDS) if action in ("freeze", "starve") else 0.0
+        faults.append(Fault(at=at, role=role, action=action, seconds=min(lasting, seconds - at)))
+    return faults
