@@ -22,7 +22,7 @@ SEED    ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test soak lint format clean up down logs test-stack
+.PHONY: help setup run test soak lint format clean up down logs bench test-stack
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ down:  ## Stop the stack; the volumes stay
 
 logs:  ## Follow the stack's logs
 	@$(COMPOSE) docker/stack logs --follow --tail 50
+
+bench: $(STAMP)  ## Run every benchmark (DATA=/path to CIFAR-10; an idle machine) and make docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 test-stack: $(STAMP)  ## Run the stack's tests on a real Docker engine, which is started if none runs
 	@docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null \

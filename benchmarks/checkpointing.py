@@ -18,6 +18,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from benchmarks.report import Report, add_output
 from services.trainer.batches import PrefetchedBatches
 from services.trainer.committer import Committer
 from services.trainer.engine import Engine
@@ -51,13 +52,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of a stretch")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--volume", type=Path, help="where checkpoints are written; a temporary folder without it")
+    add_output(parser)
     given = parser.parse_args()
     prepare_tensorflow(os.environ, device="auto")
-    with tempfile.TemporaryDirectory(dir=given.volume) as folder:
-        _measure(Volume(Path(folder)), pairs=given.pairs, steps=given.steps, batch_size=given.batch_size)
+    with tempfile.TemporaryDirectory(dir=given.volume) as folder, Report("checkpointing", given.output) as report:
+        _measure(Volume(Path(folder)), report, pairs=given.pairs, steps=given.steps, batch_size=given.batch_size)
 
 
-def _measure(volume: Volume, *, pairs: int, steps: int, batch_size: int) -> None:
+def _measure(volume: Volume, report: Report, *, pairs: int, steps: int, batch_size: int) -> None:
     spec = parse_spec(
         {"batch_size": batch_size, "dataset": {"kind": "shapes", "train_examples": 4000}}, source="benchmark"
     )
@@ -130,6 +132,10 @@ def _measure(volume: Volume, *, pairs: int, steps: int, batch_size: int) -> None
         f"of the {between:.0f} s between two checkpoints ({spec.cadence.checkpoint_steps} steps):"
         f" stall {statistics.median(stalls) / between:.4%}, until written {statistics.median(writes) / between:.4%}"
     )
+    report.add("the loop stands still for a checkpoint", statistics.median(stalls) * 1e3, "ms", at_most=10)
+    report.add("a durable commit, from its beginning", statistics.median(writes) * 1e3, "ms", at_most=40)
+    share = 100 * statistics.median(stalls) / between
+    report.add(f"of the time, with one every {spec.cadence.checkpoint_steps} steps", share, "%", at_most=1)
 
 
 def _look(engine: Engine) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.report import Report, add_output
 from shared.checkpoints import CheckpointStore, spec_digest
 from shared.devices import ONEDNN, available_processors, prepare_tensorflow
 from shared.layout import Volume
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=0, help="of the evaluator; 0: as many as Keras takes, which is all"
     )
+    add_output(parser)
     parser.add_argument("--side", choices=["keras", "tandem"], help=argparse.SUPPRESS)
     parser.add_argument("--volume", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -174,7 +176,7 @@ def main() -> None:
         take_turns(options.side, Volume(options.volume), options.examples, threads)
         return
     print(f"{options.examples} pictures, {threads} of {available_processors()} processors for tandem; {ONEDNN}=1 there")
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory() as root, Report("evaluation", options.output) as report:
         keras, tandem = [
             Side(name, volume=Path(root), examples=options.examples, threads=threads) for name in ("keras", "tandem")
         ]
@@ -192,6 +194,9 @@ def main() -> None:
             )
         keras.close()
         tandem.close()
+        report.add("Keras `evaluate` takes, of the evaluator's time", statistics.median(walls), "", at_least=1.3)
+        report.add("… and of its processor time", statistics.median(processors), "")
+        report.add("an export by exchange of weights, checked", statistics.median(exports) * 1e3, "ms", at_most=200)
     print(
         f"medians: ratio of wall seconds {statistics.median(walls):.2f}, of processor seconds "
         f"{statistics.median(processors):.2f}; export {statistics.median(exports):.3f} s"

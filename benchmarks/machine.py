@@ -31,6 +31,13 @@ def _version(distribution: str) -> str:
         return ""
 
 
+def processor_times() -> tuple[int, int]:
+    """What all processors spent since the machine started, in ticks: in all, and idle. Waiting for a disk is idle."""
+    line, _ = Path("/proc/stat").read_text().split("\n", 1)
+    fields = [int(field) for field in line.split()[1:9]]
+    return sum(fields), fields[3] + fields[4]
+
+
 @dataclass(frozen=True)
 class Load:
     """Who used the processors' time during a window, as shares of all of it."""
@@ -75,10 +82,7 @@ class LoadLog:
 
     def _run(self) -> None:
         while not self._closed.wait(self._interval):
-            line, _ = Path("/proc/stat").read_text().split("\n", 1)
-            fields = [int(field) for field in line.split()[1:9]]
-            # Waiting for a disk counts as idle.
-            self._samples.append((time.time(), sum(fields), fields[3] + fields[4], _processor_ticks(self._pid)))
+            self._samples.append((time.time(), *processor_times(), _processor_ticks(self._pid)))
 
 
 def _processor_ticks(pid: int | None) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.report import Report, add_output
 from services.cli.lines import Points, svg_lines
 from shared.layout import RunFolder, Volume, listed_steps
 from shared.records import TrainerStatus, read_record_or_none, write_record
@@ -99,10 +100,11 @@ def main() -> None:
     """Measures, prints, and draws."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
     parser.add_argument("--steps", type=int, default=20_000)
+    add_output(parser)
     parser.add_argument("--plot", type=Path, help="an SVG file to write")
     given = parser.parse_args()
     spec = parse_spec({**TINY, "steps": given.steps}, source="benchmarks.memory")
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory() as root, Report("memory", given.output) as report:
         volume = Volume(Path(root))
         folder = volume.run(RUN)
         write_record(folder.spec, spec)
@@ -113,6 +115,8 @@ def main() -> None:
         seconds = time.monotonic() - began
         bytes_of = {path.name: path.stat().st_size for path in folder.root.rglob("*.jsonl")}
         evaluations = len(listed_steps(folder.evaluations))
+        for name, found in samples.items():
+            report.add(f"memory that a {name} gains in 10,000 steps", found.growth(spec.steps), "MiB", at_most=1)
     print(f"{spec.steps:,} steps and {evaluations} evaluations in {seconds:.0f} s")
     curves: dict[str, Points] = {}
     for name, found in samples.items():

@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.machine import LoadLog, describe
+from benchmarks.report import Report, add_output
 from shared.layout import RunFolder, Volume
 from shared.records import LineWriter, SeriesPoint, write_record
 from shared.spec import DatasetSpec, RunSpec
@@ -73,8 +74,9 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--points", type=int, default=1_000, help="asked for in each request")
     parser.add_argument("--requests", type=int, default=200)
+    add_output(parser)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory() as root, Report("series", given.output) as report:
         folder = make_run(Volume(Path(root) / "volume"), lines=given.lines)
         command = [sys.executable, "-m", "services.gateway", "--volume", str(Path(root) / "volume"), "--port", "0"]
         gateway = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
@@ -93,7 +95,10 @@ def main() -> None:
             gateway.terminate()
             gateway.wait()
         megabytes = folder.series.stat().st_size / 1e6
-    cuts = statistics.quantiles(others, n=20)
+        cuts = statistics.quantiles(others, n=20)
+        report.add(f"a curve of {given.lines:,} points, median", 1e3 * statistics.median(others), "ms", at_most=50)
+        report.add("… of 95% of the answers", 1e3 * cuts[-1], "ms")
+        report.add("… the first one after the gateway's start", 1e3 * first, "ms")
     print(f"{given.lines} lines ({megabytes:.1f} MB), {given.points} points asked for")
     print(f"first answer after the start: {1000 * first:.0f} ms")
     print(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.report import Report, add_output
 from services.trainer.engine import Batch
 from services.trainer.summaries import Summaries
 from shared.devices import prepare_tensorflow
@@ -30,7 +31,7 @@ def batch(step: int, *, size: int) -> Batch:
     return Batch(step=step, images=images, labels=generator.integers(0, CLASSES, size).astype(np.int32))
 
 
-def measure(turns: int, folder: Path) -> None:
+def measure(turns: int, folder: Path, report: Report) -> None:
     """Prints the medians."""
     from services.trainer.step import build_engine  # noqa: PLC0415 (TensorFlow, once it has been told about devices)
 
@@ -60,19 +61,22 @@ def measure(turns: int, folder: Path) -> None:
     summaries.close()
     step, summary = statistics.median(step_seconds), statistics.median(summary_seconds)
     size = sum(path.stat().st_size for path in folder.iterdir()) / (turns + 1)
+    share = 100 * summary / (every * step)
+    report.add(f"of the time for summaries every {every} steps", share, "%", at_most=2)
     print(f"a step of {spec.batch_size} pictures  {1e3 * step:8.1f} ms")
     print(f"a summary               {1e3 * summary:8.1f} ms, {size / 1e3:.1f} kB")
-    print(f"every {every} steps         {100 * summary / (every * step):8.2f} % of the time")
+    print(f"every {every} steps         {share:8.2f} % of the time")
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Times training steps and summaries in turns.")
     parser.add_argument("--turns", type=int, default=10, help="pairs of measurements (10)")
-    turns = parser.parse_args().turns
+    add_output(parser)
+    given = parser.parse_args()
     prepare_tensorflow(os.environ, device="cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        measure(turns, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, Report("summaries", given.output) as report:
+        measure(given.turns, Path(folder), report)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,29 @@
 """Whether a worker's heartbeat is fresh: the health check of containers that have no port of their own.
 
-Usage: python /opt/heartbeat.py evaluator|trainer NAME. A slot without an assignment, or with one whose trainer has not
-reported yet, is well: the container's own end says what went wrong there.
+Usage: python /opt/heartbeat.py evaluator, or: python /opt/heartbeat.py trainer SLOT. Evaluators take their names when
+they start, so the one that is asked about is the one of this host. A slot without an assignment, or with one whose
+trainer has not reported yet, is well: the container's own end says what went wrong there.
 """
 
 import json
 import os
+import platform
 import sys
 import time
 from pathlib import Path
 
 SECONDS = 60.0
 
-kind, name = sys.argv[1:]
+kind, *name = sys.argv[1:]
 volume = Path(os.environ.get("TANDEM_VOLUME", "/volume"))
 if kind == "evaluator":
-    status = volume / "evaluators" / name / "status.json"
+    folder = volume / "evaluators"
+    here = [path for path in folder.glob("*/status.json") if json.loads(path.read_text())["host"] == platform.node()]
+    if not here:
+        sys.exit(f"no evaluator of {platform.node()} in {folder} yet")
+    status = max(here, key=lambda path: path.stat().st_mtime)
 else:
+    (name,) = name
     assignment = volume / "slots" / name / "assignment.json"
     if not assignment.exists():
         sys.exit(0)

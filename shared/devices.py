@@ -2,10 +2,13 @@
 
 Free of TensorFlow. Without a word from the user, its oneDNN kernels are off on processors without AVX-512 VNNI, though
 they are much faster there too; a GPU's memory is taken whole; and a container's limit on processors is not looked at.
+
+oneDNN's kernels are for the processor: where it does the work they are switched on, beside a GPU they are left as
+TensorFlow has them. `docs/performance.md` has the measurement.
 """
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,26 +18,38 @@ ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 INTRA_THREADS = "TF_NUM_INTRAOP_THREADS"
 INTER_THREADS = "TF_NUM_INTEROP_THREADS"
 
+# Of NVIDIA's driver, of Windows' within WSL, and of AMD's: one is there where there is a GPU.
+_GPU_FILES = ("nvidiactl", "dxg", "kfd")
+
 # From newest to oldest; the first one present names the class. Kernels, and so the last bits, differ between classes.
 _FEATURES = ("avx512_bf16", "avx512_vnni", "avx512f", "avx2", "avx", "asimd")
 
 
-def prepare_tensorflow(environment: MutableMapping[str, str], *, device: Device, threads: int | None = None) -> None:
+def prepare_tensorflow(
+    environment: MutableMapping[str, str], *, device: Device, threads: int | None = None, nodes: Path = Path("/dev")
+) -> None:
     """Sets what TensorFlow reads when it is imported. What the user has set already is left as it is.
 
     Args:
         environment: `os.environ`, before TensorFlow is imported.
         device: `cpu` hides every GPU; `auto` and `gpu` leave them visible.
         threads: How many processors to use; None means as many as this process may use.
+        nodes: Where the files of drivers are.
     """
     if device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
     count = str(threads or available_processors())
-    environment.setdefault(ONEDNN, "1")
+    if device != "gpu" and not _gpu_expected(environment, nodes):
+        environment.setdefault(ONEDNN, "1")
     environment.setdefault(INTRA_THREADS, count)
     environment.setdefault(INTER_THREADS, count)
     environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _gpu_expected(environment: Mapping[str, str], nodes: Path) -> bool:
+    hidden = environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return not hidden and any((nodes / name).exists() for name in _GPU_FILES)
 
 
 def available_processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

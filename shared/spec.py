@@ -19,6 +19,7 @@ SCHEMA_VERSION = 1
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 DeviceName = Annotated[str, Field(pattern=r"^(GPU|CPU):[0-9]{1,3}$")]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
@@ -265,6 +266,10 @@ class RunSpec(Part):
         max_length=64,
         description="that share each batch: all, or names; null: one. May change when a run goes on",
     )
+    precision: Precision = Field(
+        default="float32", description="of activations and gradients; weights, averages and checkpoints are float32"
+    )
+    xla: bool = Field(default=False, description="compile the step with XLA; on one device")
     evaluation: EvaluationSpec = EvaluationSpec()
     retention: RetentionSpec = RetentionSpec()
     sharing: SharingSpec = BesideSharing()
@@ -293,6 +298,12 @@ class RunSpec(Part):
     def _warmup_fits(self) -> "RunSpec":
         if isinstance(self.learning_rate, CosineRate) and self.learning_rate.warmup_steps >= self.steps:
             raise ValueError(f"learning_rate.warmup_steps must be less than steps ({self.steps})")
+        return self
+
+    @model_validator(mode="after")
+    def _compiled_for_one(self) -> "RunSpec":
+        if self.xla and isinstance(self.devices, tuple) and len(self.devices) > 1:
+            raise ValueError(f"xla compiles a step for one device, and devices names {len(self.devices)}")
         return self
 
     @property

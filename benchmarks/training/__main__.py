@@ -7,7 +7,6 @@ What the others are, `keras_fit` says. Ratios are taken round by round, since a 
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks import machine
+from benchmarks.report import Report, add_output
 from benchmarks.training.contest import Task, Window
 from shared.devices import available_processors
 from shared.layout import Volume
@@ -104,11 +104,15 @@ def main() -> None:
     parser.add_argument("--data", help="a folder with CIFAR-10 in its official layout; without it, generated shapes")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=200, help="measured steps of each contestant, a multiple of 20")
-    parser.add_argument("--output", type=Path, default=Path("benchmark-training.json"))
+    add_output(parser)
     given = parser.parse_args()
 
     rounds: list[dict[str, dict[str, float]]] = []
-    with tempfile.TemporaryDirectory() as temporary, machine.LoadLog() as load:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        machine.LoadLog() as load,
+        Report("training", given.output) as report,
+    ):
         task = Task(
             dataset={"kind": "cifar10", "path": given.data} if given.data else {"kind": "shapes"},
             volume=str(Path(temporary) / "volume"),
@@ -122,16 +126,20 @@ def main() -> None:
             figures = {name: contest.run(name, folder / name.replace(" ", "-")) for name in CONTESTANTS}
             rounds.append(figures)
             print(f"round {number + 1}: {line(figures)}", flush=True)
-    ratios = {
-        name: {what: statistics.median(ratio(figures, name, what) for figures in rounds) for what in MEASURES}
-        for name in CONTESTANTS[1:]
-    }
-    for name, medians in ratios.items():
-        by_time, by_processor = (medians[what] for what in MEASURES)
-        print(f"median: {name} takes {by_time:.2f} x the time and {by_processor:.2f} x the processor time of a step")
-    record = {"machine": machine.describe(), "task": asdict(task), "rounds": rounds, "median_ratios": ratios}
-    given.output.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"written to {given.output}")
+        ratios = {
+            name: {what: statistics.median(ratio(figures, name, what) for figures in rounds) for what in MEASURES}
+            for name in CONTESTANTS[1:]
+        }
+        own = statistics.median(figures["trainer"]["step_milliseconds"] for figures in rounds)
+        report.add("a step of the whole trainer, tutorial network, batch 128", own, "ms")
+        for name, medians in ratios.items():
+            by_time, by_processor = (medians[what] for what in MEASURES)
+            print(
+                f"median: {name} takes {by_time:.2f} x the time and {by_processor:.2f} x the processor time of a step"
+            )
+            report.add(f"{name} takes, of the trainer's time", by_time, "", at_least=1.5)
+            report.add("… and of its processor time", by_processor, "")
+        report.details |= {"task": asdict(task), "rounds": rounds}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Figures, runs and verdicts as people read them. Pure: values in, text or tables out."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
@@ -9,6 +9,7 @@ from services.cli.client.views import Checkpoint, Classification, Evaluation, Lo
 from shared.keys import KeyRecord
 
 UNKNOWN = "-"
+_SWITCH = {"0": "off", "1": "on"}
 
 
 def duration(seconds: float | None) -> str:
@@ -96,6 +97,8 @@ def run_lines(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     if run.wall_seconds:
         deaths = f", {run.restarts} restarts" if run.restarts else ""
         lines.append(f"trained     for {duration(run.wall_seconds)}{deaths}")
+    if run.numerics:
+        lines.append(f"computes    {numerics_text(run.numerics)}")
     if run.labels:
         lines.append(f"labels      {', '.join(f'{key}={value}' for key, value in sorted(run.labels.items()))}")
     if run.allowed:
@@ -108,6 +111,19 @@ def run_lines(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
         figures = [figures_of(evaluation) for evaluation in evaluations if evaluation.step == step]
         lines.append(f"judged      step {step:,}: {', '.join(sorted(figures))}")
     return lines
+
+
+def numerics_text(numerics: Mapping[str, str]) -> str:
+    """`float32 on CPU:0 (x86_64, avx2), oneDNN on, 2 threads, TensorFlow 2.21.0`: what results depend on."""
+    known = {"precision": "float32", "devices": "?", "xla": "false", "onednn": "default", "tensorflow": "?", **numerics}
+    hardware = [numerics[key] for key in ("device_description", "processor_features") if key in numerics]
+    parts = [
+        f"{known['precision']} on {known['devices']}" + (f" ({', '.join(hardware)})" if hardware else ""),
+        f"oneDNN {_SWITCH.get(known['onednn'], known['onednn'])}",
+        f"{known.get('intra_op_threads', '?')} threads",
+        f"TensorFlow {known['tensorflow']}",
+    ]
+    return ", ".join(parts[:1] + ["compiled by XLA"] * (known["xla"] == "true") + parts[1:])
 
 
 def checkpoint_line(checkpoint: Checkpoint) -> str:

@@ -119,6 +119,13 @@ class RunView(BaseModel):
                 "wall_seconds": 61.5,
                 "cost": None,
                 "sharing": None,
+                "numerics": {
+                    "device": "cpu",
+                    "devices": "CPU:0",
+                    "precision": "float32",
+                    "xla": "false",
+                    "onednn": "1",
+                },
             }
         }
     )
@@ -151,6 +158,7 @@ class RunView(BaseModel):
     wall_seconds: float = Field(description="for how long trainers have worked on it")
     cost: float | None = Field(description="of that time, where the gateway knows a price")
     sharing: SharingView | None = Field(description="of a run that alternates between training and evaluating")
+    numerics: dict[str, str] | None = Field(description="what its trainer computes with, which decides the last bits")
 
 
 class ProblemView(ErrorView):
@@ -262,6 +270,7 @@ def run_view(situation: Situation) -> RunView:
         wall_seconds=round(situation.seconds, 3),
         cost=situation.cost,
         sharing=sharing_view(situation.turns) if run.spec.alternates else None,
+        numerics=None if status is None else status.numerics or None,
     )
 
 

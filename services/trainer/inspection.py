@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from services.trainer.losses import loss_terms
+from services.trainer.scaling import LossScaling
 from shared.data.examples import Images
 from shared.data.statistics import ChannelStatistics
 from shared.ml.preprocess import training_view
@@ -35,6 +36,7 @@ class Inspector:
         spec: The run.
         model: The network. Only read: moving statistics stay as they are.
         trainable: Its trainable weights, by name.
+        scaling: Of the loss, as in a step; only read.
         image_shape: Height, width and channels of the pictures in a batch.
         statistics: Of the training split; needed for `standardize: dataset` alone.
     """
@@ -45,12 +47,14 @@ class Inspector:
         spec: RunSpec,
         model: Any,
         trainable: Mapping[str, Any],
+        scaling: LossScaling,
         image_shape: tuple[int, int, int],
         statistics: ChannelStatistics | None,
     ) -> None:
         self._spec = spec
         self._model = model
         self._trainable = dict(trainable)
+        self._scaling = scaling
         self._statistics = statistics
         self._layers = watched_layers(model)
         self._inspect = tf.function(
@@ -111,8 +115,8 @@ class Inspector:
             with keras.StatelessScope(state_mapping=values):
                 logits, *activations = self._outputs(view)
                 terms = loss_terms(self._model, logits, labels, smoothing=spec.optimizer.label_smoothing)
-            loss = tf.add_n(terms)
-        gradients = tape.gradient(loss, self._trainable)
+            loss = self._scaling.scaled(tf.add_n(terms))
+        gradients = self._scaling.unscaled(tape.gradient(loss, self._trainable))
         return (
             tf.stack([_figures(gradient) for gradient in gradients.values()]),
             tf.stack([_figures(activation) for activation in activations]),

@@ -15,11 +15,12 @@ def loss_terms(model: Any, logits: Any, labels: Any, *, smoothing: float) -> lis
 
     Args:
         model: The network, whose penalties are those of the call that gave `logits`.
-        logits: float32 [batch, classes].
+        logits: Floating-point [batch, classes]. From here on everything is float32.
         labels: int32 [batch].
         smoothing: Share of each label that is spread evenly over all classes.
     """
-    return [_cross_entropy(logits, labels, smoothing=smoothing), *model.losses]
+    penalties = (tf.cast(penalty, tf.float32) for penalty in model.losses)
+    return [_cross_entropy(tf.cast(logits, tf.float32), labels, smoothing=smoothing), *penalties]
 
 
 def _cross_entropy(logits: Any, labels: Any, *, smoothing: float) -> Any:

@@ -2,7 +2,7 @@
 
 import logging
 import time as system_time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -305,7 +305,7 @@ class Session:
         self._events.record(
             "resumed",
             f"Resumed from the checkpoint at step {checkpoint.step}"
-            + (f", with other numerics than before: {', '.join(changed)}" if changed else ""),
+            + (f", with other numerics than before: {_shown(before, now, changed)}" if changed else ""),
             step=checkpoint.step,
             changed={key: [before.get(key), now.get(key)] for key in changed},
         )
@@ -392,3 +392,7 @@ class Session:
             step=step,
             level=logging.WARNING,
         )
+
+
+def _shown(before: Mapping[str, str], now: Mapping[str, str], changed: Sequence[str]) -> str:
+    return "; ".join(f"{key}: was {before.get(key, 'unknown')}, is {now.get(key, 'unknown')}" for key in changed)

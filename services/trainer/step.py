@@ -19,8 +19,10 @@ from services.trainer.inspection import Inspector, histograms, sparsity
 from services.trainer.losses import decayed_weights, loss_terms
 from services.trainer.optimizer import Optimizer
 from services.trainer.replicas import Replicas, choose_replicas
+from services.trainer.scaling import choose_scaling
 from shared.checkpoints import OPTIMIZER
 from shared.data.statistics import ChannelStatistics
+from shared.errors import SpecError
 from shared.ml.models import build_model
 from shared.ml.preprocess import training_view, view_shape
 from shared.ml.weights import assign_here, assign_variables, named_variables, random_states, read_variables
@@ -52,12 +54,26 @@ def build_engine(
         own_modules: Modules of the operator's that its network may come from.
 
     Raises:
-        SpecError: The spec names an unknown network or device, or does not fit the pictures.
+        SpecError: The spec names an unknown network or device, or does not fit the pictures, or asks several devices
+            for what only one can do.
     """
     replicas = choose_replicas(spec.devices, batch_size=spec.batch_size)
+    if spec.xla and len(replicas.names) > 1:
+        raise SpecError(
+            f"a step is compiled for one device, and {', '.join(replicas.names)} share this one",
+            where="xla",
+            hint="Leave out xla, or name one device",
+        )
     shape = view_shape(spec.augment, image_shape)
     with replicas.scope():
-        model = build_model(spec.model, image_shape=shape, classes=classes, seed=spec.seed, own_modules=own_modules)
+        model = build_model(
+            spec.model,
+            image_shape=shape,
+            classes=classes,
+            seed=spec.seed,
+            own_modules=own_modules,
+            precision=spec.precision,
+        )
     return StepEngine(
         spec=spec,
         model=model,
@@ -104,11 +120,17 @@ class StepEngine:
         self._loss_names = ["total", "cross_entropy", *penalties]
         with replicas.scope():
             self._optimizer = Optimizer(weights=self._trainable, spec=spec.optimizer)
+            self._scaling = choose_scaling(spec.precision)
             self._averages = Averages(weights=self._weights, decays=spec.ema.decays)
             # Rows: of the newest step, moving average. Columns: the losses by name.
             self._losses = tf.Variable(tf.zeros([2, len(self._loss_names)]), trainable=False)
         self._inspector = Inspector(
-            spec=spec, model=model, trainable=self._trainable, image_shape=image_shape, statistics=statistics
+            spec=spec,
+            model=model,
+            trainable=self._trainable,
+            scaling=self._scaling,
+            image_shape=image_shape,
+            statistics=statistics,
         )
         self._make_step = tf.function(
             self._trace,
@@ -121,6 +143,8 @@ class StepEngine:
             ],
             autograph=False,
         )
+        # XLA draws other random numbers from the same key, so pictures are distorted before it begins.
+        self._learn = tf.function(self._move, autograph=False, jit_compile=True) if spec.xla else self._move
 
     @property
     def step(self) -> int:
@@ -129,8 +153,13 @@ class StepEngine:
 
     @property
     def numerics(self) -> dict[str, str]:
-        """What decides the last bits of results: device, versions, kernels, threads."""
-        return numerics(self._replicas.names)
+        """What decides the last bits of results: device, versions, kernels, threads, precision, XLA."""
+        spec = self._spec
+        return {
+            **numerics(self._replicas.names),
+            "precision": spec.precision,
+            "xla": "true" if spec.xla else "false",
+        }
 
     def train(self, batches: Sequence[Batch]) -> None:
         """Makes one step for each batch, in order.
@@ -215,7 +244,7 @@ class StepEngine:
         return dict(zip(self._loss_names, zip(newest.tolist(), averages.tolist(), strict=True), strict=True))
 
     def _memory(self) -> dict[str, Any]:
-        return {"losses": self._losses, **self._random_states, **self._optimizer.variables}
+        return {"losses": self._losses, **self._random_states, **self._optimizer.variables, **self._scaling.variables}
 
     def _rate(self, step: int) -> float:
         spec = self._spec
@@ -223,25 +252,27 @@ class StepEngine:
         return rate * self._rollbacks.rate_factor(step)
 
     def _trace(self, images: Any, labels: Any, step: Any, rate: Any, average_shares: Any) -> None:
+        spec = self._spec
+
         def work(part: Any, part_labels: Any, first: Any) -> None:
-            self._work(part, part_labels, first, step=step, rate=rate, average_shares=average_shares)
+            view = training_view(
+                part, spec.augment, self._statistics, seed=spec.seed, step=step, batch_size=spec.batch_size, first=first
+            )
+            self._learn(view, part_labels, rate, average_shares)
 
         self._replicas.run(work, images, labels)
 
-    def _work(self, images: Any, labels: Any, first: Any, *, step: Any, rate: Any, average_shares: Any) -> None:
-        spec = self._spec
-        view = training_view(
-            images, spec.augment, self._statistics, seed=spec.seed, step=step, batch_size=spec.batch_size, first=first
-        )
+    def _move(self, view: Any, labels: Any, rate: Any, average_shares: Any) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(list(self._trainable.values()))
             logits = self._model(view, training=True)
-            terms = loss_terms(self._model, logits, labels, smoothing=spec.optimizer.label_smoothing)
+            terms = loss_terms(self._model, logits, labels, smoothing=self._spec.optimizer.label_smoothing)
             loss = tf.add_n(terms)
+            scaled = self._scaling.scaled(loss)
         penalties = terms[len(terms) + 2 - len(self._loss_names) :]
         gradients, newest = self._replicas.average(
-            (tape.gradient(loss, self._trainable), tf.stack([loss, terms[0], *penalties]))
+            (self._scaling.unscaled(tape.gradient(scaled, self._trainable)), tf.stack([loss, terms[0], *penalties]))
         )
-        self._optimizer.update(gradients, rate=rate)
+        self._scaling.update(gradients, lambda: self._optimizer.update(gradients, rate=rate))
         self._averages.update(average_shares)
         assign_here(self._losses, tf.stack([newest, LOSS_DECAY * self._losses[1] + (1 - LOSS_DECAY) * newest]))

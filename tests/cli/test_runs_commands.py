@@ -167,6 +167,10 @@ def test_show_tells_place_in_the_queue_origin_and_what_is_allowed() -> None:
         forked_from={"run": OTHER, "step": 1200},
         wall_seconds=61.5,
         restarts=1,
+        numerics={
+            **{"precision": "mixed_bfloat16", "devices": "CPU:0", "device_description": "AMD EPYC", "onednn": "1"},
+            **{"processor_features": "avx512_bf16", "intra_op_threads": "2", "tensorflow": "2.21.0", "xla": "true"},
+        },
     )
     terminal = Terminal({("GET", f"/v1/runs/{RUN}"): view, ("GET", f"/v1/runs/{RUN}/evaluations"): {"evaluations": []}})
     listed = [{"step": 100, "bytes": 12_800_000, "pinned": True}]
@@ -176,6 +180,8 @@ def test_show_tells_place_in_the_queue_origin_and_what_is_allowed() -> None:
         "queue       place 2, priority 7",
         f"forked      from step 1,200 of {OTHER}",
         "trained     for 1:02, 1 restarts",
+        "computes    mixed_bfloat16 on CPU:0 (AMD EPYC, avx512_bf16), compiled by XLA, oneDNN on, 2 threads,"
+        " TensorFlow 2.21.0",
         "allowed     pause, stop",
         "checkpoint  step 100: 12.8 MB, pinned",
     ):

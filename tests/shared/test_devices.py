@@ -2,16 +2,36 @@ from pathlib import Path
 
 import pytest
 
-from shared.devices import available_processors, prepare_tensorflow, processor_features
+from shared.devices import Device, available_processors, prepare_tensorflow, processor_features
 
 
-def test_the_kernels_that_tensorflow_leaves_off_on_older_processors_are_switched_on() -> None:
+def test_the_kernels_that_tensorflow_leaves_off_on_older_processors_are_switched_on(tmp_path: Path) -> None:
     environment: dict[str, str] = {}
-    prepare_tensorflow(environment, device="auto", threads=3)
+    prepare_tensorflow(environment, device="auto", threads=3, nodes=tmp_path)
     assert environment["TF_ENABLE_ONEDNN_OPTS"] == "1"
     assert environment["TF_NUM_INTRAOP_THREADS"] == environment["TF_NUM_INTEROP_THREADS"] == "3"
     assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert "CUDA_VISIBLE_DEVICES" not in environment
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "kernels"),
+    [
+        ("auto", None, None),
+        ("auto", "0", None),
+        ("gpu", None, None),
+        ("auto", "-1", "1"),
+        ("auto", "", "1"),
+        ("cpu", "0", "1"),
+    ],
+)
+def test_beside_a_gpu_that_does_the_work_the_processors_kernels_are_left_alone(
+    tmp_path: Path, device: Device, visible: str | None, kernels: str | None
+) -> None:
+    (tmp_path / "nvidiactl").touch()
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    prepare_tensorflow(environment, device=device, nodes=tmp_path)
+    assert environment.get("TF_ENABLE_ONEDNN_OPTS") == kernels
 
 
 def test_what_the_user_has_set_stays() -> None:

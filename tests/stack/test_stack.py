@@ -277,6 +277,21 @@ def test_a_trainer_does_not_notice_when_another_service_is_restarted(stack: Stac
     assert started() == before
 
 
+def test_several_evaluators_share_the_work_and_prometheus_sees_each(stack: Stack) -> None:
+    before, judged = started(), stack.view()["best"]
+    stack.compose("up", "--scale", "evaluator=3")
+    until(lambda: len(stack.query('up{job="evaluator"} == 1')) == 3, what="third evaluator in Prometheus")
+    names = "import os; print(*sorted(os.listdir('/volume/evaluators')))"
+    borne = stack.compose("exec", "-T", "gateway", "python", "-c", names).split()
+    assert borne == ["evaluator", "evaluator-2", "evaluator-3"]
+    healthy = ["ps", "--filter", f"label=com.docker.compose.project={PROJECT}", "--filter", "health=healthy"]
+    evaluators = [*healthy, "--filter", "label=com.docker.compose.service=evaluator", "--quiet"]
+    until(lambda: len(docker(*evaluators).split()) == 3, what="health of all three")
+    until(lambda: max(one["step"] for one in stack.view()["latest"]) > judged["step"], what="further verdict")
+    stack.compose("up", "--scale", "evaluator=1")
+    assert started() == before
+
+
 def test_while_the_engine_is_away_requests_are_refused_and_no_run_changes(stack: Stack) -> None:
     before = started()
     runs = len(stack.api("GET", "/v1/runs")["runs"])

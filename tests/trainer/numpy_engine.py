@@ -46,6 +46,7 @@ class NumpyEngine:
         self._averages = {ema_kind(decay): self._weights.copy() for decay in spec.ema.decays}
         self._losses = np.zeros(2, np.float64)
         self.calls: list[int] = []
+        self.told: dict[str, str] = {}
 
     @property
     def step(self) -> int:
@@ -53,7 +54,7 @@ class NumpyEngine:
 
     @property
     def numerics(self) -> dict[str, str]:
-        return {"numpy": np.__version__}
+        return {"numpy": np.__version__, **self.told}
 
     def train(self, batches: Sequence[Batch]) -> None:
         self.calls.append(len(batches))

@@ -47,6 +47,7 @@ class Trainer:
         self.open_dataset: Callable[..., Dataset] = open_small_dataset
         self.evaluated: list[str] = []
         self.clocks = Clocks()
+        self.numerics: dict[str, str] = {}
         self.settings: dict[str, Any] = {"trainer_control_seconds": 0.001}
 
     def write_spec(self, spec: RunSpec) -> None:
@@ -75,6 +76,7 @@ class Trainer:
 
     def _build(self, spec: RunSpec, dataset: Dataset) -> NumpyEngine:
         self.engine = NumpyEngine(spec, before_step=self.before_step)
+        self.engine.told = self.numerics
         return self.engine
 
     def _evaluate(self, volume: Volume, run: str) -> int:

@@ -36,6 +36,9 @@ PLAN: list[dict[str, Any]] = [
     {"name": "four-after-two", "spec": {**TUTORIAL, "devices": "all"}, "stops": [12], "after": "two-6"},
     {"name": "normalised-one", "spec": {**BATCH_NORMALISED, "devices": ["CPU:3"]}, "stops": [8]},
     {"name": "normalised-four", "spec": {**BATCH_NORMALISED, "devices": "all"}, "stops": [8]},
+    {"name": "half-one", "spec": {**TUTORIAL, "precision": "mixed_float16"}, "stops": [3]},
+    {"name": "half-two", "spec": {**TUTORIAL, "precision": "mixed_float16", "devices": TWO}, "stops": [3]},
+    {"name": "compiled", "spec": {**TUTORIAL, "xla": True, "devices": "all"}, "stops": []},
     {"name": "odd", "spec": {**TUTORIAL, "batch_size": 6, "devices": "all"}, "stops": []},
 ]
 
@@ -115,6 +118,17 @@ def test_the_devices_that_share_the_work_are_told(outcome: Outcome) -> None:
     names = {name: outcome.told[name]["numerics"]["devices"] for name in ("one", "two", "normalised-one")}
     assert names == {"one": "CPU:0", "two": "CPU:0 CPU:2", "normalised-one": "CPU:3"}
     assert outcome.told["normalised-four"]["numerics"]["devices"] == "CPU:0 CPU:1 CPU:2 CPU:3"
+
+
+@pytest.mark.slow
+def test_several_devices_share_a_batch_in_half_precision_too(outcome: Outcome) -> None:
+    assert outcome.losses("half-two") == pytest.approx(outcome.losses("half-one"), rel=0.02)
+    assert outcome.groups("half-two-3")["optimizer"]["loss_scale/good_steps"] == 3
+
+
+@pytest.mark.slow
+def test_a_step_for_several_devices_is_not_compiled(outcome: Outcome) -> None:
+    assert outcome.told["compiled"]["error"].startswith("xla: a step is compiled for one device, and CPU:0, CPU:1")
 
 
 @pytest.mark.slow

@@ -94,9 +94,10 @@ def test_f24_another_specification_is_refused_and_the_difference_is_shown(store:
     commit(store, 10, small_spec())
 
     with pytest.raises(SpecError) as caught:
-        found(store, small_spec(batch_size=9, augment={"flip": False}))
+        found(store, small_spec(batch_size=9, augment={"flip": False}, precision="mixed_bfloat16"))
 
     assert "augment.flip: was true, is false; batch_size: was 8, is 9" in caught.value.message
+    assert 'precision: was "float32", is "mixed_bfloat16"' in caught.value.message
     assert str(store.open(10).folder) in str(caught.value.where)
 
 

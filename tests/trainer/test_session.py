@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from shared.checkpoints import CheckpointStore
@@ -93,6 +94,20 @@ def test_f23_a_run_that_was_interrupted_anywhere_ends_with_the_same_bytes(traine
 
     assert [event.step for event in again.events("resumed")] == [last + 1]
     assert contents(again, 40) == whole
+
+
+def test_what_a_run_computes_with_is_told_and_that_it_has_changed_since_is_shown(trainer: Trainer) -> None:
+    trainer.numerics = {"onednn": "1", "device": "cpu"}
+    trainer.before_step = lambda step: trainer.stop.set() if step == 9 else None
+    trainer.train()
+    assert trainer.status().numerics == {"numpy": np.__version__, "onednn": "1", "device": "cpu"}
+
+    trainer.numerics = {"onednn": "0", "device": "cpu", "xla": "false"}
+    trainer.stop = StopEvent()
+    assert trainer.train() == 0
+    (event,) = trainer.events("resumed")
+    assert event.message.endswith(", with other numerics than before: onednn: was 1, is 0; xla: was unknown, is false")
+    assert event.details["changed"] == {"onednn": ["1", "0"], "xla": [None, "false"]}
 
 
 def test_a_released_run_has_its_last_step_committed(trainer: Trainer) -> None:

@@ -83,7 +83,7 @@ class Run(View):
     """One run as it stands. `progress` is a share between 0 and 1; what is not known yet is None.
 
     `allowed` lists what may be asked of it now, `position` is its place in the queue from 1 on, `wall_seconds` for how
-    long trainers have worked on it.
+    long trainers have worked on it; `numerics` says what its trainer computes with.
     """
 
     id: str
@@ -113,6 +113,7 @@ class Run(View):
     forked_from: Origin | None = None
     wall_seconds: float | None = None
     cost: float | None = None
+    numerics: dict[str, str] | None = None
 
     @property
     def finished(self) -> bool:

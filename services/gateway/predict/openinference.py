@@ -73,6 +73,10 @@ class OpenInference:
         """What this server is."""
         return _reply({"name": NAME, "version": observe.version(), "extensions": list(EXTENSIONS)})
 
+    def live(self) -> Reply:
+        """That this server is there."""
+        return _reply({"live": True})
+
     def ready(self) -> Reply:
         """Whether the best model can be asked now: 200, or 400 with the reason, as the protocol wants it."""
         reason = self._predictor.why_not_ready()

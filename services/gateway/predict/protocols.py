@@ -122,7 +122,7 @@ def open_inference(inference: OpenInference) -> APIRouter:
     @needs_no_key
     async def live() -> Response:
         """That the gateway is there."""
-        return Response()
+        return respond(inference.live())
 
     @routes.get("/health/ready", responses=plainly())
     @needs_no_key

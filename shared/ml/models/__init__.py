@@ -7,16 +7,19 @@ of your own (`shared.ml.models.own`).
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
+
+import keras
 
 from shared.errors import SpecError
 from shared.ml.models.own import build_own, find_factory
 from shared.ml.models.resnet import small_resnet
 from shared.ml.models.slim import slim
 from shared.ml.models.tutorial import tutorial
-from shared.spec import ModelSpec
+from shared.spec import ModelSpec, Precision
 
 NETWORKS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {"tutorial": tutorial, "resnet-small": small_resnet, "slim": slim}
@@ -32,6 +35,7 @@ def build_model(
     classes: int,
     seed: int,
     own_modules: Sequence[str] = (),
+    precision: Precision | None = None,
 ) -> Any:
     """The network that `spec` names, with fresh weights that are a function of `seed` and each layer's name alone.
 
@@ -41,6 +45,7 @@ def build_model(
         classes: The number of logits.
         seed: The run's seed.
         own_modules: Modules of the operator's that a network may come from.
+        precision: What its layers, and so its logits, are computed in; weights are float32. None: Keras's own choice.
 
     Returns:
         A `keras.Model`.
@@ -48,6 +53,24 @@ def build_model(
     Raises:
         SpecError: There is no network of that name, or it has no such option, or the option's value does not fit.
     """
+    with _computing_in(precision):
+        return _built(spec, image_shape=image_shape, classes=classes, seed=seed, own_modules=own_modules)
+
+
+@contextmanager
+def _computing_in(precision: Precision | None) -> Iterator[None]:
+    """Within it layers are made for this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision or before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _built(
+    spec: ModelSpec, *, image_shape: tuple[int, int, int], classes: int, seed: int, own_modules: Sequence[str]
+) -> Any:
     if ":" in spec.name:
         factory = find_factory(spec.name, allowed=own_modules)
         _check_options(spec, factory)

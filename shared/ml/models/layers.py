@@ -132,8 +132,10 @@ class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
         channels = inputs.shape[-1]
         place = np.arange(channels)
         band = self._alpha * (np.abs(place[:, None] - place[None, :]) <= self._radius)
-        band = tf.constant(band, inputs.dtype)
+        exact = tf.float64 if inputs.dtype == tf.float64 else tf.float32
+        band = tf.constant(band, exact)
 
+        # In float32 whatever the layers around it compute in: a share of 1e-4 added to 1 is nothing in bfloat16.
         def summed(values: Any) -> Any:
             return tf.reshape(tf.matmul(tf.reshape(values, [-1, channels]), band), tf.shape(values))
 
@@ -147,7 +149,7 @@ class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
 
             return x * factor, gradient
 
-        return tf.custom_gradient(normalize)(inputs)
+        return tf.cast(tf.custom_gradient(normalize)(tf.cast(inputs, exact)), inputs.dtype)
 
 
 class PooledConvolution(keras.layers.Layer):  # type: ignore[misc]

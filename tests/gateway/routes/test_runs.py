@@ -8,6 +8,7 @@ KEYS = {
     *("id", "name", "labels", "state", "reason", "created", "spec", "slot", "step", "steps", "progress", "loss"),
     *("average_loss", "learning_rate", "examples_per_second", "eta_seconds", "checkpoint_step", "best", "latest"),
     *("failure", "allowed", "priority", "position", "restarts", "forked_from", "wall_seconds", "cost", "sharing"),
+    "numerics",
 }
 
 
@@ -191,3 +192,14 @@ def test_a_transition_with_a_wrong_body_is_refused_by_its_field(bench: Any, body
     path = "pause" if "kind" in body else "resume"
     error = problem(bench.client().post(f"/v1/runs/{bench.start()}:{path}", json=body), 422)
     assert error["where"] == f"body.{next(iter(body))}"
+
+
+def test_a_run_tells_what_its_trainer_computes_with_once_it_has_said_so(bench: Any) -> None:
+    run = bench.start()
+    client = bench.client()
+    assert client.get(f"/v1/runs/{run}").json()["numerics"] is None
+    bench.step()
+    numerics = {"device": "cpu", "precision": "mixed_bfloat16", "xla": "false", "onednn": "1", "intra_op_threads": "2"}
+    bench.report(run, "running", numerics=numerics)
+    bench.step()
+    assert client.get(f"/v1/runs/{run}").json()["numerics"] == numerics
