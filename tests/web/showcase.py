@@ -1,6 +1,6 @@
 """A volume as it is after a day of work: runs that have ended in every way, with curves, verdicts and an export.
 
-`python tests/web/showcase.py FOLDER` writes one to look at. Nothing of it was trained: the curves are drawn from a
+`python -m tests.web.showcase FOLDER` writes one to look at. Nothing of it was trained: the curves are drawn from a
 seed. Classes are told apart by the picture's mean colour, so that a red picture is a "maple", a blue one a "lake".
 """
 
@@ -53,6 +53,8 @@ COLOURS = np.array(
 )
 SIDE = 8
 EXAMPLES = 2_000
+EVENING = 1_795_000_000.0
+"""Seconds since the epoch, for volumes that shall be the same each time."""
 
 
 def colour_model() -> bytes:

@@ -5,7 +5,7 @@ import { follow, pause } from "./stream.js";
 
 const POLL = 2000;
 const HIDDEN_POLL = 15000;
-const REFRESH = 10000;
+const REFRESH = 60000;
 const MOST = 500;
 
 export const live = {
@@ -64,6 +64,7 @@ export function begin() {
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) refresh();
   });
+  for (const change of ["online", "offline"]) addEventListener(change, refresh);
 }
 
 async function poll(signal) {
@@ -75,14 +76,15 @@ async function poll(signal) {
 
 async function watch(signal) {
   for (;;) {
-    await follow("/v1/stream", {
+    await follow("/v1/stream?kinds=state", {
       signal,
       onEvent(kind, value) {
         if (kind === "state" && value.id) learn(value);
       },
       onLink(state) {
         streaming = state === "live";
-        if (live.loaded) link(state);
+        // What the stream says begins with the runs at work; the list has all, once at each connection.
+        refresh();
       },
     });
     streaming = false;

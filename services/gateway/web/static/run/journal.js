@@ -36,7 +36,7 @@ function eventLine(event) {
     "li",
     { "data-kind": event.kind, "data-to": event.details?.to },
     h("time", { class: "number hush", title: format.time(event.time) }, format.shortTime(event.time)),
-    h("span", { class: "event-kind" }, event.details?.to ?? event.kind),
+    h("span", { class: "event-kind" }, event.details?.to ?? event.kind.replaceAll("_", " ")),
     h("span", { class: "event-text" }, event.message, event.step !== null && event.step !== undefined && h("span", { class: "hush number" }, ` · step ${format.count(event.step)}`)),
   );
 }
