@@ -266,8 +266,10 @@ class RunSpec(Part):
         max_length=64,
         description="that share each batch: all, or names; null: one. May change when a run goes on",
     )
-    precision: Precision = Field(
-        default="float32", description="of activations and gradients; weights, averages and checkpoints are float32"
+    precision: Precision | Literal["auto"] = Field(
+        default="float32",
+        description="of activations and gradients; weights, averages and checkpoints are float32. auto: mixed_bfloat16"
+        " on a processor that has instructions for it, float32 elsewhere",
     )
     xla: bool = Field(default=False, description="compile the step with XLA; on one device")
     evaluation: EvaluationSpec = EvaluationSpec()

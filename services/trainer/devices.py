@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Sequence
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,7 @@ import tensorflow as tf
 from shared.devices import INTER_THREADS, INTRA_THREADS, ONEDNN, processor_features
 from shared.errors import SettingsError
 from shared.records import Device
+from shared.spec import Precision
 
 
 def visible_devices() -> tuple[Device, ...]:
@@ -32,6 +34,22 @@ def visible_devices() -> tuple[Device, ...]:
 def device_names() -> tuple[str, ...]:
     """The names of all devices, GPUs first."""
     return tuple(device.name for device in visible_devices())
+
+
+def fitting_precision(wanted: Precision | Literal["auto"], *, names: Sequence[str], features: str) -> Precision:
+    """The precision that `auto` stands for here; any other one is as it was wanted.
+
+    Without instructions for it, bfloat16 is put together from others and several times as slow as float32.
+
+    Args:
+        wanted: Of the spec.
+        names: The devices that share the work.
+        features: The processor's newest vector instructions, as `shared.devices.processor_features` tells.
+    """
+    if wanted != "auto":
+        return wanted
+    processor = all(name.startswith("CPU") for name in names)
+    return "mixed_bfloat16" if processor and features == "avx512_bf16" else "float32"
 
 
 def divide_processor(count: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from services.trainer.averages import Averages, shares
-from services.trainer.devices import numerics
+from services.trainer.devices import fitting_precision, numerics
 from services.trainer.engine import Batch, Groups, Losses, Summary
 from services.trainer.inspection import Inspector, histograms, sparsity
 from services.trainer.losses import decayed_weights, loss_terms
@@ -22,13 +22,14 @@ from services.trainer.replicas import Replicas, choose_replicas
 from services.trainer.scaling import choose_scaling
 from shared.checkpoints import OPTIMIZER
 from shared.data.statistics import ChannelStatistics
+from shared.devices import processor_features
 from shared.errors import SpecError
 from shared.ml.models import build_model
 from shared.ml.preprocess import training_view, view_shape
 from shared.ml.weights import assign_here, assign_variables, named_variables, random_states, read_variables
 from shared.records import Rollbacks
 from shared.schedules import learning_rate
-from shared.spec import RunSpec
+from shared.spec import Precision, RunSpec
 
 # The tutorial's decay of the moving averages of losses that people watch.
 LOSS_DECAY = 0.9
@@ -64,6 +65,7 @@ def build_engine(
             where="xla",
             hint="Leave out xla, or name one device",
         )
+    precision = fitting_precision(spec.precision, names=replicas.names, features=processor_features())
     shape = view_shape(spec.augment, image_shape)
     with replicas.scope():
         model = build_model(
@@ -72,10 +74,11 @@ def build_engine(
             classes=classes,
             seed=spec.seed,
             own_modules=own_modules,
-            precision=spec.precision,
+            precision=precision,
         )
     return StepEngine(
         spec=spec,
+        precision=precision,
         model=model,
         replicas=replicas,
         image_shape=image_shape,
@@ -89,6 +92,7 @@ class StepEngine:
 
     Args:
         spec: The run.
+        precision: What the network was made for.
         model: The network, a `keras.Model` from pictures to logits, made within the scope of the replicas.
         replicas: The devices that share the work.
         image_shape: Height, width and channels of the pictures in a batch.
@@ -100,6 +104,7 @@ class StepEngine:
         self,
         *,
         spec: RunSpec,
+        precision: Precision,
         model: Any,
         replicas: Replicas,
         image_shape: tuple[int, int, int],
@@ -107,6 +112,7 @@ class StepEngine:
         statistics: ChannelStatistics | None,
     ) -> None:
         self._spec = spec
+        self._precision = precision
         self._model = model
         self._replicas = replicas
         self._steps_per_epoch = steps_per_epoch
@@ -120,7 +126,7 @@ class StepEngine:
         self._loss_names = ["total", "cross_entropy", *penalties]
         with replicas.scope():
             self._optimizer = Optimizer(weights=self._trainable, spec=spec.optimizer)
-            self._scaling = choose_scaling(spec.precision)
+            self._scaling = choose_scaling(precision)
             self._averages = Averages(weights=self._weights, decays=spec.ema.decays)
             # Rows: of the newest step, moving average. Columns: the losses by name.
             self._losses = tf.Variable(tf.zeros([2, len(self._loss_names)]), trainable=False)
@@ -157,7 +163,7 @@ class StepEngine:
         spec = self._spec
         return {
             **numerics(self._replicas.names),
-            "precision": spec.precision,
+            "precision": self._precision,
             "xla": "true" if spec.xla else "false",
         }
 

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from services.trainer.devices import fitting_precision
 from services.trainer.engine import Batch, Groups
 from services.trainer.scaling import FIRST_SCALE, GROWTH_STEPS
 from services.trainer.step import StepEngine, build_engine
 from shared.checkpoints import encode_arrays, spec_digest
+from shared.devices import processor_features
 from shared.errors import SpecError
 from shared.spec import AugmentSpec, ConstantRate, ModelSpec, OptimizerSpec, Precision, RunSpec, parse_spec
 from tests.trainer import resume
@@ -174,3 +176,24 @@ def test_another_precision_and_xla_are_another_training() -> None:
 def test_what_cannot_be_is_refused_in_the_spec(values: dict[str, object], complaint: str) -> None:
     with pytest.raises(SpecError, match=complaint):
         parse_spec(values, source="test")
+
+
+@pytest.mark.parametrize(
+    ("names", "features", "expected"),
+    [
+        (("CPU:0",), "avx512_bf16", "mixed_bfloat16"),
+        (("CPU:0", "CPU:1"), "avx512_bf16", "mixed_bfloat16"),
+        (("CPU:0",), "avx512_vnni", "float32"),
+        (("GPU:0",), "avx512_bf16", "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_has_instructions_for_it(
+    names: tuple[str, ...], features: str, expected: Precision
+) -> None:
+    assert fitting_precision("auto", names=names, features=features) == expected
+    assert fitting_precision("mixed_float16", names=names, features=features) == "mixed_float16"
+
+
+def test_what_auto_came_to_is_told() -> None:
+    engine = build(RunSpec(batch_size=8, augment=PLAIN, precision="auto"))
+    assert engine.numerics["precision"] == fitting_precision("auto", names=["CPU:0"], features=processor_features())
