@@ -47,6 +47,7 @@ class Member:
             self._process = subprocess.Popen(
                 self._command, env=self._environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
+        self.undisturbed_since = float("inf")
         self.incarnation += 1
 
     def exit_code(self) -> int | None:

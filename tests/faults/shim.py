@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-WRAPPED = ("open", "write", "fsync", "close", "rename", "link", "unlink", "mkdir")
+WRAPPED = ("open", "write", "fsync", "close", "rename", "link", "unlink", "mkdir", "rmdir")
 
 
 @dataclass
@@ -22,10 +22,12 @@ class Calls:
 
     root: Path
     fault: Callable[[int, str], None] = lambda number, name: None
+    taken: Callable[[int, int], int] | None = None  # number and length of a write → how much of it is taken
     made: list[str] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
     synced_sizes: dict[int, int] = field(default_factory=dict)  # inode → size at its last fsync
-    durable_names: dict[Path, dict[str, int]] = field(default_factory=dict)  # folder → name → inode at its last fsync
+    durable_names: dict[int, dict[str, int]] = field(default_factory=dict)  # folder's inode → name → inode, as synced
+    replaced: dict[Path, bytes] = field(default_factory=dict)  # file → what it held before a rename not yet synced
 
     def before(self, name: str) -> None:
         self.made.append(name)
@@ -35,7 +37,8 @@ class Calls:
         status = os.fstat(descriptor)
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         if path.is_dir():
-            self.durable_names[path] = {entry.name: entry.inode() for entry in os.scandir(path)}
+            self.replaced = {file: data for file, data in self.replaced.items() if file.parent != path}
+            self.durable_names[status.st_ino] = {entry.name: entry.inode() for entry in os.scandir(path)}
         else:
             self.synced_sizes[status.st_ino] = status.st_size
 
@@ -52,9 +55,17 @@ def wrapped(calls: Calls) -> Iterator[Calls]:
             calls.before(name)
             if name == "open":
                 calls.opened.append(os.fspath(args[0]))
+            if name == "rename" and os.path.isfile(args[1]):
+                calls.replaced.setdefault(Path(args[1]), Path(args[1]).read_bytes())
+            if name == "write" and calls.taken is not None:
+                args = (args[0], bytes(args[1])[: calls.taken(len(calls.made), len(args[1]))])
             result = original(*args, **kwargs)
             if name == "fsync":
                 calls.note_sync(args[0])
+            elif name == "mkdir":  # whose inode may have been that of something removed
+                calls.durable_names.pop(os.stat(args[0]).st_ino, None)
+            elif name == "open" and args[1] & os.O_EXCL:
+                calls.synced_sizes.pop(os.fstat(result).st_ino, None)
             return result
 
         return call
@@ -80,19 +91,10 @@ def lose_unsynced(calls: Calls, *, keep_names: bool) -> None:
     if keep_names:
         return
     for folder in sorted([calls.root, *(p for p in calls.root.rglob("*") if p.is_dir())], reverse=True):
-        durable = _durable_of(calls, folder)
+        durable = calls.durable_names.get(folder.stat().st_ino, {})
         for entry in list(os.scandir(folder)):
             if durable.get(entry.name) != entry.inode():
                 shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)
-
-
-def _durable_of(calls: Calls, folder: Path) -> dict[str, int]:
-    """The names that were synced in `folder`, under the name it had when it was synced."""
-    inodes = {entry.inode() for entry in os.scandir(folder)}
-    known = calls.durable_names.get(folder)
-    if known is not None:
-        return known
-    for path, names in calls.durable_names.items():
-        if not path.exists() and inodes & set(names.values()):
-            return names  # it was synced under its temporary name, then renamed
-    return {}
+    for path, data in calls.replaced.items():
+        if path.parent.is_dir():
+            path.write_bytes(data)
