@@ -56,6 +56,8 @@ def create_app(
         version=observe.version(),
         description=DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,  # FastAPI's own would fetch its scripts from another host; web/ has it
+        redoc_url=None,
         dependencies=[Depends(refuse_unknown)],
         middleware=[
             Middleware(Counted, metrics=RequestMetrics(registry)),

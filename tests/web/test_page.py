@@ -228,3 +228,14 @@ def test_colours_follow_the_system_and_the_choice_is_kept(visit: Open) -> None:
     assert np.array(re.findall(r"\d+", dark), int).mean() < 60
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
+
+
+def test_the_api_is_read_and_tried_without_any_other_host(visit: Open) -> None:
+    here = visit()
+    page = here.page
+    page.goto(f"{here.url}/docs")
+    expect(page.locator(".title")).to_contain_text("tandem")
+    page.locator("#operations-runs-list_runs_v1_runs_get button").first.click()
+    here.button("Try it out").click()
+    here.button("Execute").click()
+    expect(page.locator(".live-responses-table")).to_contain_text("baseline")

@@ -19,8 +19,8 @@ from shared.keys import Scope
 
 F = TypeVar("F", bound=Callable[..., Any])
 _ATTRIBUTE = "__tandem_needs__"
-DOCUMENTS = frozenset({"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
-"""FastAPI's own routes: the description of the API, which says nothing of any run."""
+DOCUMENTS = frozenset({"/openapi.json"})
+"""FastAPI's own route: the description of the API, which says nothing of any run."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""`/` and `/web/…`: the page and its files. They hold no data, so they ask for no key; all data comes by `/v1`.
+"""`/`, `/docs` and `/web/…`: the page, the API to read and try, and their files.
+
+They hold no data, so they ask for no key; all data comes by `/v1`.
 
 Every answer forbids the browser to run or fetch anything that the gateway does not serve itself. A browser asks for
 each file again each time, by its entity tag, and gets 304 while it is the same: a new release is seen at once, and
@@ -15,12 +17,13 @@ from shared.errors import NotFoundError
 
 PREFIX = "/web/"
 PAGE = "index.html"
+DOCS = "docs.html"
 POLICY = "; ".join(
     [
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' blob:",
+        "img-src 'self' blob: data:",
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -50,6 +53,11 @@ def router(files: Mapping[str, Asset]) -> APIRouter:
     @needs_no_key
     async def page(request: Request) -> Response:
         return _sent(files[PAGE], request)
+
+    @routes.api_route("/docs", methods=["GET", "HEAD"])
+    @needs_no_key
+    async def docs(request: Request) -> Response:
+        return _sent(files[DOCS], request)
 
     @routes.api_route(PREFIX + "{path:path}", methods=["GET", "HEAD"])
     @needs_no_key

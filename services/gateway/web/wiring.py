@@ -1,4 +1,4 @@
-"""The page put together: its own files, and those of the library that draws."""
+"""The page put together: its own files, and those of the libraries that it uses."""
 
 from fastapi import APIRouter
 
@@ -7,5 +7,10 @@ from services.gateway.web import assets, library, routes
 
 def make_router() -> APIRouter:
     """The routes of the page. Reads its files once; they stay in memory."""
-    drawing = {f"vendor/{name}": assets.asset(name, data) for name, data in library.load(library.locate()).items()}
-    return routes.router({**assets.read(assets.STATIC), **drawing})
+    files = assets.read(assets.STATIC)
+    for each in library.LIBRARIES:
+        files |= {
+            f"vendor/{name}": assets.asset(name, data)
+            for name, data in library.load(each, library.locate(each)).items()
+        }
+    return routes.router(files)

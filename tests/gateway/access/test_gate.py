@@ -21,7 +21,7 @@ from services.gateway.predict.wiring import Predicting
 from services.gateway.web.wiring import make_router as page_router
 from shared.keys import SCOPES, Scope, create_key, revoke_key
 
-OPEN = {"/", "/web/{path:path}", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+OPEN = {"/", "/docs", "/web/{path:path}", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 PREDICTS = (":classify", ":predict", "/infer")
 ASKING = {"/v1/specs:check"}
 """Posted, since they take a body, but change nothing."""

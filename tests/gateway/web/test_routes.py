@@ -17,8 +17,9 @@ def client(bench: Any) -> Any:
     return bench.client(routers=[make_router()])
 
 
-def test_the_page_forbids_everything_that_the_gateway_does_not_serve(client: Any) -> None:
-    answer = client.get("/")
+@pytest.mark.parametrize("page", ["/", "/docs"])
+def test_the_page_forbids_everything_that_the_gateway_does_not_serve(client: Any, page: str) -> None:
+    answer = client.get(page)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
@@ -29,8 +30,9 @@ def test_the_page_forbids_everything_that_the_gateway_does_not_serve(client: Any
     assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_everything_that_the_page_names_is_served(client: Any) -> None:
-    named = set(re.findall(r'(?:href|src)="(web/[^"]+)"', client.get("/").text))
+@pytest.mark.parametrize("page", ["/", "/docs"])
+def test_everything_that_the_page_names_is_served(client: Any, page: str) -> None:
+    named = set(re.findall(r'(?:href|src)="(web/[^"]+)"', client.get(page).text))
     assert len(named) > 4
     assert {name: client.get(f"/{name}").status_code for name in named} == dict.fromkeys(named, 200)
 

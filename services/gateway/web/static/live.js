@@ -18,6 +18,7 @@ export const live = {
 
 const listeners = new Set();
 let streaming = false;
+let waiting = new AbortController();
 
 /** Calls `listener` after each change; returns how to end that. */
 export function subscribe(listener) {
@@ -67,6 +68,12 @@ export function begin() {
   for (const change of ["online", "offline"]) addEventListener(change, refresh);
 }
 
+/** Tries at once what was refused, with a key that may open more. */
+export function reconnect() {
+  waiting.abort();
+  return refresh();
+}
+
 async function poll(signal) {
   for (;;) {
     await refresh();
@@ -79,7 +86,8 @@ async function watch(signal) {
     await follow("/v1/stream?kinds=state", {
       signal,
       onEvent(kind, value) {
-        if (kind === "state" && value.id) learn(value);
+        if (kind === "state") learn(value);
+        else if (kind === "removed") forget(value.run);
       },
       onLink(state) {
         streaming = state === "live";
@@ -88,7 +96,8 @@ async function watch(signal) {
       },
     });
     streaming = false;
-    await pause(30000, signal);
+    waiting = new AbortController();
+    await pause(30000, waiting.signal);
   }
 }
 

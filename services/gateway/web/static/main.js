@@ -3,7 +3,7 @@
 import { key, onKeyWanted } from "./api.js";
 import { recolour } from "./chart.js";
 import { put, say } from "./dom.js";
-import { begin, live, refresh, subscribe } from "./live.js";
+import { begin, live, reconnect, subscribe } from "./live.js";
 import { classifyPage } from "./pages/classify.js";
 import { comparePage } from "./pages/compare.js";
 import { runPage } from "./pages/run.js";
@@ -87,7 +87,7 @@ async function askForKey() {
   asking = false;
   if (answer === null) return;
   key.set(answer.key.trim());
-  await refresh();
+  await reconnect();
   shownPath = null;
   route();
 }
