@@ -1,10 +1,12 @@
 """Serving over HTTP: the gateway in turns with its peers, loaded by wrk with a PNG body.
 
-`python -m benchmarks.serving [--seconds 5] [--rounds 3] [--model model.onnx]`; needs wrk (Debian's package of that
-name). Both serve the same model file: by default one of the tutorial network's shape. Each round measures every server
-at 1, 16 and 64 connections, one right after the other; what counts is the ratio within a round. `idle` says how much of
-the processors was left, and `cpu` how many milliseconds of processor time a request took in the server, which also
-compares where other programs disturb.
+`python -m benchmarks.serving [--seconds 5] [--rounds 3] [--model model.onnx] [--only NAME]`; needs wrk (Debian's
+package of that name), and a package index the first time, for the environments of mosec and BentoML. All serve a
+network of the tutorial's shape with the same weights: tandem in the form of its exports, the peers in that of Keras'
+own export, whose response normalisation is slower; with `--same-file` they serve tandem's. Each round measures every
+server at 1, 16 and 64 connections, one right after the other; what counts is the ratio within a round. `idle` says
+how much of the processors was left, and `cpu` how many milliseconds of processor time a request took in the server
+with its children, which also compares where other programs disturb.
 """
 
 import argparse
@@ -22,9 +24,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,7 @@ import onnxruntime
 from PIL import Image
 
 from benchmarks.serving_model import tutorial_network
+from benchmarks.serving_peers import PEERS, Peer, start
 from shared.atomic import committing
 from shared.layout import Volume
 from shared.records import ExportManifest, FileRecord, encode_record, write_record
@@ -56,9 +60,18 @@ class Server:
 
 @dataclass(frozen=True)
 class Figure:
-    """What one load showed: requests a second, the 99th percentile in ms, CPU ms a request, idle share of the CPUs."""
+    """What one load showed.
+
+    Attributes:
+        rate: Requests a second that were answered with success.
+        refused: The share of the others.
+        slowest: The 99th percentile of latency, as wrk prints it.
+        cpu: Milliseconds of processor time a request.
+        idle: Share of the processors that was left.
+    """
 
     rate: float
+    refused: float
     slowest: str
     cpu: float
     idle: float
@@ -69,52 +82,64 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=5, help="of each load")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", action="append", help="of the peers those whose names begin so; may be repeated")
+    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
+    parser.add_argument("--same-file", action="store_true", help="the peers serve the very file that tandem serves")
     parser.add_argument("--model", type=Path, help="a model.onnx that takes uint8 [n, 32, 32, 3] and answers 10 logits")
     flags = parser.parse_args()
     if shutil.which("wrk") is None:
         print("wrk is not installed; on Debian: apt-get install wrk", file=sys.stderr)
         return 2
     model = flags.model.read_bytes() if flags.model else tutorial_network()
+    theirs = model if flags.model or flags.same_file else tutorial_network(banded=False)
     print(_machine())
     with tempfile.TemporaryDirectory(prefix="tandem-serving-") as name, ExitStack() as running:
         folder = Path(name)
-        servers = _start(folder, model, running.enter_context)
+        peers = [peer for peer in PEERS if not flags.only or peer.name.lower().startswith(tuple(flags.only))]
+        servers = _start(folder, model, theirs, peers, running.enter_context)
         figures: dict[tuple[str, int], list[Figure]] = {}
         for number in range(flags.rounds):
-            for connections in CONNECTIONS:
+            for connections in flags.connections:
                 for server in servers:
                     figure = _load(server, connections, flags.seconds, folder)
                     figures.setdefault((server.name, connections), []).append(figure)
                     print(
                         f"round {number + 1}  {connections:>2} connections  {server.name:<22} {figure.rate:7.0f}/s  "
                         f"p99 {figure.slowest:>9}  cpu {figure.cpu:.3f} ms  idle {figure.idle:.0%}"
+                        f"{f'  refused {figure.refused:.0%}' if figure.refused else ''}"
                     )
-        _summary(figures, [server.name for server in servers])
+        _summary(figures, [server.name for server in servers], flags.connections)
     return 0
 
 
-def _start(folder: Path, model: bytes, enter: Callable[..., int]) -> list[Server]:
+def _start(folder: Path, model: bytes, theirs: bytes, peers: list[Peer], enter: Callable[..., int]) -> list[Server]:
     volume = folder / "volume"
-    path = _export(Volume(volume), model)
+    _export(Volume(volume), model)
+    path = folder / "model.onnx"
+    path.write_bytes(theirs)
     picture, raw = folder / "picture.png", folder / "picture.raw"
     pixels = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     picture.write_bytes(buffer.getvalue())
     raw.write_bytes(pixels.tobytes())
-    port, peer_port = _free_port(), _free_port()
-    url, peer_url = f"http://127.0.0.1:{port}/v1/models/best:classify", f"http://127.0.0.1:{peer_port}/classify"
-    gateway = ["services.gateway", "--volume", str(volume), "--port", str(port)]
-    gateway_process = enter(_running(gateway, url, picture))
-    peer_process = enter(_running(["benchmarks.serving_peer", str(path), str(peer_port)], peer_url, picture))
-    return [
-        Server("tandem", url, gateway_process, "image/png", picture),
-        Server("FastAPI + ONNX Runtime", peer_url, peer_process, "image/png", picture),
-        Server("tandem, raw uint8", url, gateway_process, "application/octet-stream", raw),
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/v1/models/best:classify"
+    command = [sys.executable, "-m", "services.gateway", "--volume", str(volume), "--port", str(port)]
+    ours = enter(_running(lambda: subprocess.Popen(command, stdout=subprocess.DEVNULL), url, picture))
+    servers = [
+        Server("tandem", url, ours, "image/png", picture),
+        Server("tandem, raw uint8", url, ours, "application/octet-stream", raw),
     ]
+    for peer in peers:
+        peer_port = _free_port()
+        peer_url = f"http://127.0.0.1:{peer_port}{peer.path}"
+        process = enter(_running(partial(start, peer, model=path, port=peer_port), peer_url, picture))
+        servers.append(Server(peer.name, peer_url, process, "image/png", picture))
+    return servers
 
 
-def _export(volume: Volume, model: bytes) -> Path:
+def _export(volume: Volume, model: bytes) -> None:
     run = volume.run(RUN)
     write_record(run.spec, RunSpec(name="serving"))
     with committing(run.export(1)) as folder:
@@ -132,18 +157,17 @@ def _export(volume: Volume, model: bytes) -> Path:
             time=time.time(),
         )
         folder.write("manifest.json", encode_record(manifest))
-    return run.export(1) / "model.onnx"
 
 
 @contextmanager
-def _running(module: list[str], url: str, picture: Path) -> Iterator[int]:
-    """The id of a process of `python -m module`, once it answers; it is stopped in order afterwards."""
-    process = subprocess.Popen([sys.executable, "-m", *module], stdout=subprocess.DEVNULL)
+def _running(begin: Callable[[], "subprocess.Popen[bytes]"], url: str, picture: Path) -> Iterator[int]:
+    """The id of a process that `begin` starts, once it answers; it is stopped in order afterwards."""
+    process = begin()
     try:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(url, picture):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{module[0]} does not answer at {url}")
+                raise SystemExit(f"nobody answers at {url}")
             time.sleep(0.1)
         yield process.pid
     finally:
@@ -181,20 +205,23 @@ def _load(server: Server, connections: int, seconds: int, folder: Path) -> Figur
     used, (idle, total) = _used(server.process), _idle()
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     spent, (idle_after, total_after) = _used(server.process) - used, _idle()
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise SystemExit(f"{server.name} failed under load:\n{output}")
     requests = int(_found(r"(\d+) requests in", output))
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    answered = requests - (int(refused.group(1)) if refused else 0)
+    if "Socket errors" in output or not answered:
+        raise SystemExit(f"{server.name} failed under load:\n{output}")
     return Figure(
-        rate=float(_found(r"Requests/sec:\s+([\d.]+)", output)),
+        rate=float(_found(r"Requests/sec:\s+([\d.]+)", output)) * answered / requests,
+        refused=1 - answered / requests,
         slowest=_found(r"99%\s+(\S+)", output),
         cpu=spent / requests * 1000,
         idle=(idle_after - idle) / (total_after - total),
     )
 
 
-def _summary(figures: dict[tuple[str, int], list[Figure]], names: list[str]) -> None:
+def _summary(figures: dict[tuple[str, int], list[Figure]], names: list[str], all_connections: Sequence[int]) -> None:
     ours = names[0]
-    for connections in CONNECTIONS:
+    for connections in all_connections:
         mine = figures[ours, connections]
         for name in names[1:]:
             theirs = figures[name, connections]
@@ -216,9 +243,16 @@ def _machine() -> str:
 
 
 def _used(process: int) -> float:
-    """Seconds of processor time that a process has used; from proc(5)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds of processor time that a process and its living descendants have used; from proc(5)."""
+    fields: dict[int, list[str]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            fields[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
+    family = {process}
+    while more := {number for number, values in fields.items() if int(values[1]) in family} - family:
+        family |= more
+    ticks = sum(int(fields[member][11]) + int(fields[member][12]) for member in family)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _idle() -> tuple[int, int]:

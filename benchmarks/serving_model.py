@@ -1,7 +1,7 @@
 """A model of the tutorial network's shape, with random weights, for benchmarks of serving.
 
-The preprocessing is inside, as in an export: uint8 [n, 32, 32, 3] → central 24x24 crop → standardised per picture. LRN
-is written as a banded 1x1 convolution. Speed does not depend on what the weights know.
+The preprocessing is inside, as in an export: uint8 [n, 32, 32, 3] → central 24x24 crop → standardised per picture.
+Speed does not depend on what the weights know.
 """
 
 import numpy as np
@@ -12,8 +12,13 @@ SIDE, CROP, CLASSES = 32, 24, 10
 OPSET = 17
 
 
-def tutorial_network(*, seed: int = 0) -> bytes:
-    """The model's bytes: `images` uint8 [n, 32, 32, 3] → `logits` float32 [n, 10]."""
+def tutorial_network(*, seed: int = 0, banded: bool = True) -> bytes:
+    """The model's bytes: `images` uint8 [n, 32, 32, 3] → `logits` float32 [n, 10].
+
+    `banded` says how the response normalisation is written: as tandem's exports have it, a product with a banded
+    matrix and square roots, or as the operator LRN, which is what Keras' own export makes of `tf.nn.lrn`. Both
+    compute the same.
+    """
     random = np.random.default_rng(seed)
     nodes: list[onnx.NodeProto] = []
     values: list[onnx.TensorProto] = []
@@ -34,11 +39,13 @@ def tutorial_network(*, seed: int = 0) -> bytes:
         return constant(name, np.array(numbers, np.int64))
 
     def lrn(inputs: str, name: str) -> str:
+        if not banded:
+            return node("LRN", inputs, size=9, alpha=0.001, beta=0.75, bias=1.0)
         distance = np.abs(np.subtract.outer(np.arange(64), np.arange(64)))
         band = constant(f"{name}.band", ((distance <= 4) * (0.001 / 9)).astype(np.float32).reshape(64, 64, 1, 1))
         bias = constant(f"{name}.bias", np.ones(64, np.float32))
-        scale = node("Conv", node("Mul", inputs, inputs), band, bias, kernel_shape=[1, 1])
-        return node("Mul", inputs, node("Pow", scale, constant(f"{name}.power", np.array(-0.75, np.float32))))
+        root = node("Sqrt", node("Conv", node("Mul", inputs, inputs), band, bias, kernel_shape=[1, 1]))
+        return node("Div", inputs, node("Mul", root, node("Sqrt", root)))
 
     def pool(inputs: str) -> str:
         return node("MaxPool", inputs, kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")

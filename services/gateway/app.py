@@ -69,7 +69,9 @@ def create_app(
     app.state.parts = parts
     app.state.registry = registry
     errors.install(app)
+    # Predictions come first: a request is held against the routes in this order, and theirs are many and short.
     for router in (
+        *routers,
         runs.routes,
         bulk.routes,
         results.routes,
@@ -77,7 +79,6 @@ def create_app(
         streams.routes,
         places.routes,
         specs.routes,
-        *routers,
         health.routes,
     ):
         app.include_router(router)

@@ -37,12 +37,19 @@ class RequestMetrics:
             buckets=SECONDS,
             registry=registry,
         )
+        # Looking a metric up by its labels takes longer than counting; there are as many as there are series.
+        self._found: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one request."""
         known = method if method in METHODS else "other"
-        self._requests.labels(method=known, route=route, code=str(status)).inc()
-        self._seconds.labels(route=route).observe(seconds)
+        key = (known, route, status)
+        found = self._found.get(key)
+        if found is None:
+            counter = self._requests.labels(method=known, route=route, code=str(status))
+            found = self._found[key] = (counter, self._seconds.labels(route=route))
+        found[0].inc()
+        found[1].observe(seconds)
 
 
 class WebhookMetrics:

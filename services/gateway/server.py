@@ -2,12 +2,15 @@
 
 import ipaddress
 import socket
+import sys
 from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
 
 from shared.errors import SettingsError
+
+SWITCH_SECONDS = 0.0005
 
 
 def bind(host: str, port: int, *, loopback_only: bool = False) -> socket.socket:
@@ -73,8 +76,12 @@ def serve(app: FastAPI, listener: socket.socket, *, log_level: str, on_stop: Cal
 
     `on_stop` is called in the event loop when that time begins.
 
+    Threads that compute hold the interpreter for microseconds; the event loop gives it up to them more often than
+    Python's 5 ms, or each batch of a busy gateway would wait for so long before its answers go out.
+
     uvicorn takes the signals over meanwhile, and afterwards raises them again for the handlers that were there before.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     config = uvicorn.Config(
         app,
         loop="uvloop",

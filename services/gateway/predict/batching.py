@@ -1,9 +1,10 @@
 """Pictures that wait are taken together; nobody waits for company.
 
-A thread takes whatever waits for one model, up to `max_batch` pictures, runs the model once, and hands each request its
-part. An idle machine therefore answers a single picture at once, and a busy one takes more at a time the longer the
-queue is. The queue is bounded in pictures. Requests whose deadline has passed or whose client has gone are dropped
-when their turn comes, before anything is computed for them.
+A thread takes whatever waits for one model, up to `max_batch` pictures, runs the model once, and hands each request
+its part; there may be several of them, each with a batch of its own. An idle machine therefore answers a single
+picture at once, and a busy one takes more at a time the longer the queue is. The queue is bounded in pictures.
+Requests whose deadline has passed or whose client has gone are dropped when their turn comes, before anything is
+computed for them.
 """
 
 import asyncio
@@ -52,17 +53,24 @@ class Work:
 
 
 class Batcher:
-    """The queue before the models, and the thread behind it.
+    """The queue before the models, and the threads behind it.
 
     Args:
         clock: Monotonic seconds, the same as the deadlines'.
         metrics: Where batches are counted.
         max_batch: The most pictures taken together.
         max_waiting: The most pictures that wait.
+        workers: How many batches are computed at once.
     """
 
     def __init__(
-        self, *, clock: Callable[[], float], metrics: PredictMetrics, max_batch: int = 64, max_waiting: int = 512
+        self,
+        *,
+        clock: Callable[[], float],
+        metrics: PredictMetrics,
+        max_batch: int = 64,
+        max_waiting: int = 512,
+        workers: int = 1,
     ) -> None:
         self.max_batch = max_batch
         self._max_waiting = max_waiting
@@ -72,20 +80,23 @@ class Batcher:
         self._queue: deque[Work] = deque()
         self._waiting = 0
         self._stopped = False
-        self._thread: threading.Thread | None = None
+        self._workers = workers
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Starts the thread."""
-        self._thread = threading.Thread(target=self._serve, name="predict-infer", daemon=True)
-        self._thread.start()
+        """Starts the threads."""
+        for number in range(self._workers):
+            thread = threading.Thread(target=self._serve, name=f"predict-infer-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def stop(self) -> None:
-        """Answers what waits, then ends the thread."""
+        """Answers what waits, then ends the threads."""
         with self._changed:
             self._stopped = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def submit(self, model: LoadedModel, images: Images, *, deadline: float) -> Work:
         """Puts pictures into the queue. Called on an event loop.

@@ -5,6 +5,7 @@ Labels stay few: a model that is not known is counted as `unknown`, and the labe
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -13,6 +14,14 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 Version = tuple[str, str, str]
+
+
+@dataclass
+class _Counted:
+    """The metrics of one version: looking them up by their labels each time takes longer than counting."""
+
+    seconds: Histogram
+    codes: dict[str, Counter] = field(default_factory=dict)
 
 
 class PredictMetrics:
@@ -44,18 +53,20 @@ class PredictMetrics:
         )
         self.waiting = Gauge("tandem_predict_waiting_images", "Pictures that wait for the model.", registry=registry)
         self.loaded = Gauge("tandem_predict_loaded_models", "Models in memory.", registry=registry)
-        self._versions: OrderedDict[Version, set[str]] = OrderedDict()
+        self._versions: OrderedDict[Version, _Counted] = OrderedDict()
 
     def answered(self, *, version: Version, status: int, seconds: float) -> None:
         """Counts one request; `version` is the model asked, and the step and weights that answered."""
         code = str(status)
-        codes = self._versions.get(version)
-        if codes is None:
-            codes = self._versions[version] = set()
+        counted = self._versions.get(version)
+        if counted is None:
+            counted = self._versions[version] = _Counted(seconds=self._seconds.labels(*version))
             self._forget()
-        codes.add(code)
-        self._requests.labels(*version, code).inc()
-        self._seconds.labels(*version).observe(seconds)
+        counter = counted.codes.get(code)
+        if counter is None:
+            counter = counted.codes[code] = self._requests.labels(*version, code)
+        counter.inc()
+        counted.seconds.observe(seconds)
 
     def inferred(self, *, images: int, seconds: float) -> None:
         """Counts one batch."""
@@ -72,7 +83,7 @@ class PredictMetrics:
 
     def _forget(self) -> None:
         while len(self._versions) > KEPT_VERSIONS:
-            version, codes = self._versions.popitem(last=False)
+            version, counted = self._versions.popitem(last=False)
             self._seconds.remove(*version)
-            for code in codes:
+            for code in counted.codes:
                 self._requests.remove(*version, code)

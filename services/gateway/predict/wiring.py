@@ -47,6 +47,7 @@ class Predicting:
             metrics=metrics,
             max_batch=settings.predict_max_batch,
             max_waiting=settings.predict_max_waiting,
+            workers=settings.predict_workers,
         )
         self._decoders = ThreadPoolExecutor(settings.predict_decoders, thread_name_prefix="predict-decode")
         service = PredictService(
