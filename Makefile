@@ -22,7 +22,7 @@ SEED    ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test soak lint format clean up down logs bench test-stack
+.PHONY: help setup run test test-api soak lint format clean up down logs bench test-stack
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test: $(STAMP)  ## Run the tests
 
 soak: $(STAMP)  ## Let everything work under random faults for ten minutes, and check what must hold
 	@exec $(BIN)/python -m benchmarks.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+test-api: $(STAMP)  ## Ask the gateway for what its description promises, in more than 2,000 generated requests
+	@TANDEM_TEST_API_EXAMPLES=$(or $(EXAMPLES),10) $(BIN)/python -m pytest -q tests/gateway/openapi
 
 # Compose v2 comes with Docker's packages, or else from the package index.
 COMPOSE := PATH='$(abspath $(BIN))':"$$PATH"

@@ -67,6 +67,7 @@ def create_app(
         ],
     )
     app.state.parts = parts
+    app.state.asks = keyring is not None and keyring.asks
     app.state.registry = registry
     errors.install(app)
     # Predictions come first: a request is held against the routes in this order, and theirs are many and short.
@@ -91,7 +92,7 @@ class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The description, made once."""
         if not self.openapi_schema:
-            describe(super().openapi(), self.routes)
+            describe(super().openapi(), self.routes, asks=self.state.asks)
         return super().openapi()
 
 

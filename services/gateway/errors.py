@@ -208,9 +208,17 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def allowed_methods(app: FastAPI, path: str) -> list[str]:
-    """The methods of all routes that `path` fits."""
-    methods: set[str] = set()
+    """The methods of the routes that `path` is meant for: of those it fits, the ones that say most of it themselves.
+
+    `/v1/runs/a:stop` fits `/v1/runs/{run}` too, as a run of that name, which none has.
+    """
+    fitting: dict[str, set[str]] = {}
     for route in iter_route_contexts(app.routes):
         if route.path is not None and compile_path(route.path)[0].match(path):
-            methods |= route.methods or set()
-    return sorted(methods)
+            fitting.setdefault(route.path, set()).update(route.methods or ())
+    return sorted(fitting[max(fitting, key=_said)]) if fitting else []
+
+
+def _said(template: str) -> int:
+    """How many characters of a path its template says itself."""
+    return len(re.sub(r"{[^}]*}", "", template))

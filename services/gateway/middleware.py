@@ -106,5 +106,6 @@ class Counted:
         try:
             await self._app(scope, receive, watched)
         finally:
-            route = getattr(scope.get("route"), "path", "unknown")
+            found = scope.get("route")
+            route = str(getattr(found, "path_format", None) or getattr(found, "path", "unknown"))
             self._metrics.observe(method=scope["method"], route=route, status=status, seconds=self._clock() - begin)

@@ -13,7 +13,7 @@ def refuse_unknown(request: Request) -> None:
     """
     if not request.query_params:
         return
-    path = getattr(request.scope.get("route"), "path", None)
+    path = getattr(request.scope.get("route"), "path_format", None)
     operation = request.app.openapi()["paths"].get(path, {}).get(request.method.lower(), {})
     known = sorted(each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
     for name in request.query_params:

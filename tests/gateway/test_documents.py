@@ -43,7 +43,7 @@ def app(bench: Any) -> Any:
 
 def test_every_route_has_a_section_and_every_section_a_route(app: Any) -> None:
     routes = {
-        f"{method} {route.path}"
+        f"{method} {route.path_format}"
         for route in iter_route_contexts(app.routes)
         if route.path not in UNDOCUMENTED
         for method in route.methods or ()

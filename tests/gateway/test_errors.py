@@ -83,6 +83,13 @@ def test_a_wrong_method_is_405_and_lists_those_of_every_route_of_the_path(client
     assert problem(answer)["code"] == "method_not_allowed"
 
 
+def test_a_wrong_method_of_a_verb_is_405_and_names_the_verbs_own_methods(bench: Any) -> None:
+    client = bench.client()
+    for method in ("GET", "PATCH", "DELETE", "OPTIONS"):
+        answer = client.request(method, "/v1/runs/20260101-120000-shapes-ab12:stop", json={})
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST"), method
+
+
 def test_a_body_announced_over_the_limit_is_413(client: Any) -> None:
     answer = client.post("/v1/things/a:take", content=b" " * 201, headers=JSON)
     assert answer.status_code == 413

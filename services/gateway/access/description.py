@@ -12,8 +12,14 @@ from services.gateway.errors import speaks_plainly
 SCHEME = "key"
 
 
-def describe(schema: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
-    """Adds it to a description of the application."""
+def describe(schema: dict[str, Any], routes: Sequence[BaseRoute], *, asks: bool) -> None:
+    """Adds it to a description of the application.
+
+    Args:
+        schema: The description.
+        routes: Of the application.
+        asks: Whether a key is asked for; otherwise one may be sent, and is not looked at.
+    """
     schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes[SCHEME] = {
         "type": "http",
@@ -25,8 +31,7 @@ def describe(schema: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
             operation = schema["paths"].get(entry.path, {}).get(method.lower())
             if operation is None or not entry.needs.scopes:
                 continue
-            # Without a key file nobody is asked for one: that is the empty alternative.
-            operation["security"] = [{SCHEME: [scope]} for scope in entry.needs.scopes] + [{}]
+            operation["security"] = [{SCHEME: [scope]} for scope in entry.needs.scopes] + ([] if asks else [{}])
             refusals = {str(status): _refusal(status, entry.path) for status in (401, 403, 429, 503)}
             operation["responses"] = dict(sorted({**refusals, **operation["responses"]}.items()))
 

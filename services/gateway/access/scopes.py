@@ -81,7 +81,7 @@ def entries(routes: Sequence[BaseRoute]) -> list[Entry]:
     """Every route, in the order in which the router tries them."""
     return [
         Entry(
-            path=route.path or "",
+            path=route.path_format or "",
             methods=frozenset(route.methods or ()),
             pattern=route.path_regex,
             needs=_needs(route),

@@ -118,13 +118,13 @@ def open_inference(inference: OpenInference) -> APIRouter:
         """The server's name, version and extensions."""
         return respond(inference.server())
 
-    @routes.get("/health/live", responses=plainly())
+    @routes.get("/health/live", response_class=Response, responses=plainly())
     @needs_no_key
     async def live() -> Response:
         """That the gateway is there."""
         return respond(inference.live())
 
-    @routes.get("/health/ready", responses=plainly())
+    @routes.get("/health/ready", response_class=Response, responses=plainly())
     @needs_no_key
     async def ready() -> Response:
         """Whether the best model can be asked now."""
@@ -169,8 +169,10 @@ def open_inference(inference: OpenInference) -> APIRouter:
     return routes
 
 
-def _body(*required: str, binary: bool = False, **properties: Any) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "required": list(required)}
+def _body(*required: str, one_of: tuple[str, ...] = (), binary: bool = False, **properties: Any) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "required": list(required)}
+    if one_of:
+        schema["oneOf"] = [{"required": [name]} for name in one_of]
     content: dict[str, Any] = {"application/json": {"schema": schema}}
     if binary:
         content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
@@ -178,6 +180,7 @@ def _body(*required: str, binary: bool = False, **properties: Any) -> dict[str, 
 
 
 _PREDICT_BODY = _body(
+    one_of=("instances", "inputs"),
     instances={"type": "array", "items": {}},
     inputs={},
     signature_name={"type": "string", "enum": ["serving_default", "logits"]},

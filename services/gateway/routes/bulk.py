@@ -12,7 +12,7 @@ from services.gateway.control import RunControl
 from services.gateway.errors import ErrorView
 from services.gateway.listing import Filter, Listed
 from services.gateway.parts import NeedsCall, NeedsRuns
-from services.gateway.routes.runs import Name, Steps
+from services.gateway.routes.runs import Name, StateNames, Steps
 from shared.errors import InputError, TandemError
 
 routes = APIRouter(prefix="/v1", tags=["runs"])
@@ -21,11 +21,20 @@ Bulk = Literal["pause", "resume", "stop", "kill", "restart", "delete"]
 
 
 class FilterBody(BaseModel):
-    """What runs must be; all of it."""
+    """What runs must be; all of it. It must ask for something."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["state"], "properties": {"state": {"minItems": 1}}},
+                {"required": ["label"], "properties": {"label": {"minItems": 1}}},
+                {"required": ["name"], "properties": {"name": {"type": "string"}}},
+            ]
+        },
+    )
 
-    state: list[Name] = Field(default_factory=list, description="one of these states")
+    state: list[StateNames] = Field(default_factory=list, description="one of these states")
     label: list[Name] | Name = Field(default_factory=list, description="these labels: `key=value`, or `key`")
     name: Name | None = None
 
@@ -34,7 +43,14 @@ class BulkRequest(BaseModel):
     """Which runs, and what goes with what is asked of them."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"filter": {"state": ["queued"], "label": "sweep=3"}}}
+        extra="forbid",
+        json_schema_extra={
+            "example": {"filter": {"state": ["queued"], "label": "sweep=3"}},
+            "oneOf": [
+                {"required": ["runs"], "properties": {"runs": {"type": "array"}, "filter": {"type": "null"}}},
+                {"required": ["filter"], "properties": {"filter": {"type": "object"}, "runs": {"type": "null"}}},
+            ],
+        },
     )
 
     runs: list[Name] | None = Field(default=None, max_length=10_000, description="their ids")

@@ -9,7 +9,7 @@ from services.gateway.access.scopes import needs
 from services.gateway.flips import find_verdict, kind_named
 from services.gateway.index import Run
 from services.gateway.parts import NeedsRuns, NeedsSeries
-from services.gateway.routes.runs import RunId
+from services.gateway.routes.runs import RunId, looks_like
 from services.gateway.series import thinned, view
 from services.gateway.views import (
     CheckpointsView,
@@ -19,6 +19,7 @@ from services.gateway.views import (
     checkpoint_view,
     evaluation_view,
 )
+from shared import layout
 from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.errors import NotFoundError, VolumeError
 from shared.layout import MANIFEST
@@ -26,7 +27,12 @@ from shared.records import Verdict
 
 Step = Annotated[int, Path(ge=0, le=10**15)]
 WeightsName = Annotated[
-    str, Path(description="`raw`; `ema`, the average that is served; or `ema-<decay>`", examples=["ema"])
+    str,
+    Path(
+        description="`raw`; `ema`, the average that is served; or `ema-<decay>`",
+        examples=["ema"],
+        json_schema_extra=looks_like(f"ema|{layout.WEIGHTS_KIND.pattern}"),
+    ),
 ]
 
 routes = APIRouter(prefix="/v1/runs/{run}", tags=["results"])

@@ -4,19 +4,37 @@ import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.json_schema import SkipJsonSchema
 
 from services.gateway import errors
 from services.gateway.access.scopes import needs
 from services.gateway.control import RunControl
-from services.gateway.listing import LONGEST_PAGE, PAGE, Filter, page
+from services.gateway.convertors import NAME
+from services.gateway.listing import CURSOR, LONGEST_PAGE, PAGE, Filter, page
 from services.gateway.making import Key
 from services.gateway.parts import NeedsRuns, NeedsViews
+from services.gateway.state import STATES
 from services.gateway.views import RUN_ID, ProblemView, RunsView, RunView, run_view
+from shared import layout
+
+ONE = f"/{{run:{NAME}}}"
 
 routes = APIRouter(prefix="/v1/runs", tags=["runs"])
 
-RunId = Annotated[str, Path(description="the run's id", examples=[RUN_ID])]
+
+# What OpenAPI says of a text that is checked further in, where the error can say more than that a pattern does not fit.
+def looks_like(pattern: str) -> dict[str, JsonValue]:
+    """The JSON schema of a text of this pattern."""
+    return {"pattern": f"^({pattern})$"}
+
+
+RunId = Annotated[
+    str, Path(description="the run's id", examples=[RUN_ID], json_schema_extra=looks_like(layout.RUN_ID.pattern))
+]
+StateNames = Annotated[
+    str, Field(max_length=200, json_schema_extra=looks_like(f"({'|'.join(STATES)})(,({'|'.join(STATES)}))*"))
+]
 Steps = Annotated[int, Field(ge=1, le=10**12)]
 Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000, description="of runs that wait, the greatest goes first")]
 Name = Annotated[str, Field(max_length=200)]
@@ -62,11 +80,13 @@ class ForkRequest(BaseModel):
 class ListQuery(BaseModel):
     """Which runs are listed."""
 
-    state: list[Name] = Field(default=[], description="only runs in one of these states, joined by commas")
+    state: list[StateNames] = Field(default=[], description="only runs in one of these states, joined by commas")
     label: list[Name] = Field(default=[], description="only runs with this label: `key=value`, or `key`")
     name: Name | None = Field(default=None, description="only runs of this name")
     limit: int = Field(default=PAGE, ge=1, le=LONGEST_PAGE, description="only so many, the newest")
-    cursor: Name | None = Field(default=None, description="`next` of an earlier page")
+    cursor: Annotated[str, Field(max_length=200, json_schema_extra=looks_like(CURSOR))] | SkipJsonSchema[None] = Field(
+        default=None, description="`next` of an earlier page"
+    )
 
 
 class Asked(BaseModel):
@@ -142,21 +162,21 @@ def list_runs(runs: NeedsRuns, views: NeedsViews, asked: Annotated[ListQuery, Qu
     )
 
 
-@routes.get("/{run}", responses=errors.documented(404))
+@routes.get(ONE, responses=errors.documented(404))
 @needs("read")
 def show_run(run: RunId, runs: NeedsRuns) -> RunView:
     """One run, as it is now."""
     return run_view(runs.show(run))
 
 
-@routes.patch("/{run}", responses=errors.documented(404))
+@routes.patch(ONE, responses=errors.documented(404))
 @needs("control", what="tag")
 def tag_run(run: RunId, body: Tagging, runs: NeedsRuns) -> RunView:
     """Changes a run's priority or labels. Neither touches what it computes."""
     return run_view(runs.tag(run, priority=body.priority, labels=body.labels))
 
 
-@routes.delete("/{run}", status_code=204, responses=errors.documented(404, 409))
+@routes.delete(ONE, status_code=204, responses=errors.documented(404, 409))
 @needs("control", what="delete")
 def delete_run(run: RunId, runs: NeedsRuns) -> None:
     """Removes a run that has ended, with everything that it made."""

@@ -1,6 +1,6 @@
 """`/v1/specs`: what a specification may say, and whether one is right, without starting anything."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.gateway import errors
 from services.gateway.access.scopes import needs
 from services.gateway.parts import NeedsParts, NeedsRuns
-from shared import recipes
+from services.gateway.routes.runs import looks_like
+from shared import layout, recipes
 from shared.spec import RunSpec, overlay
 
 routes = APIRouter(prefix="/v1", tags=["specs"])
@@ -20,7 +21,9 @@ class CheckRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"recipe": "shapes", "spec": {"steps": 0}}})
 
     recipe: str | None = Field(default=None, description="a name of GET /v1/recipes; null: the defaults")
-    run: str | None = Field(default=None, description="a run whose specification comes first, as in a fork")
+    run: Annotated[str, Field(json_schema_extra=looks_like(layout.RUN_ID.pattern))] | None = Field(
+        default=None, description="a run whose specification comes first, as in a fork"
+    )
     spec: dict[str, Any] = Field(default_factory=dict, description="keys of a RunSpec, laid over that")
 
 

@@ -4,14 +4,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
+from pydantic.json_schema import SkipJsonSchema
 
 from services.gateway import errors
 from services.gateway.access.scopes import needs
 from services.gateway.parts import NeedsStreams
-from services.gateway.routes.runs import RunId
+from services.gateway.routes.runs import RunId, looks_like
 from services.gateway.streams.history import Page
-from services.gateway.streams.position import Position, format_position, parse_position
+from services.gateway.streams.position import PATTERN, Position, format_position, parse_position
 from services.gateway.streams.sources import Kind, Level, LogFilter, Service
 from shared.errors import InputError
 
@@ -19,15 +20,33 @@ routes = APIRouter(prefix="/v1", tags=["streams"])
 
 RUN_KINDS: frozenset[Kind] = frozenset({"state", "series", "evaluation", "event", "log"})
 ALL_KINDS: frozenset[Kind] = frozenset({"state", "evaluation"})
+
+
+def _listed(kinds: frozenset[Kind]) -> dict[str, JsonValue]:
+    one = "|".join(sorted(kinds))
+    return looks_like(f"({one})(,({one}))*")
+
+
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 EXAMPLE = (
     "retry: 2000\nid: f:812,s:2048\n\n"
     'event: series\nid: f:812,s:2214\ndata: {"step":20,"time":1772360110.2,"loss":4.62,…}\n\n'
 )
+MESSAGE = {
+    "type": "object",
+    "description": "each message; `data` is JSON",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": f"^{PATTERN}$"},
+        "event": {"enum": ["state", "series", "evaluation", "event", "log", "removed"]},
+        "data": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events, until the client leaves",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+        "content": {"text/event-stream": {"schema": MESSAGE, "example": EXAMPLE}},
     }
 }
 
@@ -70,14 +89,19 @@ class LogsView(BaseModel):
     more: bool = Field(description="whether there are more: behind these with `after`, before them without")
 
 
-After = Annotated[str | None, Query(description="a `cursor`: only what came after it", max_length=2_000)]
+Place = Annotated[str, Field(json_schema_extra=looks_like(PATTERN))]
+After = Annotated[
+    Place | SkipJsonSchema[None], Query(description="a `cursor`: only what came after it", max_length=2_000)
+]
 LeastLevel = Annotated[Level, Query(description="lines of at least this level")]
 OfService = Annotated[list[Service] | None, Query(description="lines of these services")]
 StreamAfter = Annotated[
-    list[str] | None,
+    list[Place] | SkipJsonSchema[None],
     Query(description="cursors or ids: begins behind them; `Last-Event-ID` goes before", max_length=16),
 ]
-LastEventId = Annotated[str | None, Header(description="the id of the last message that came", max_length=2_000)]
+LastEventId = Annotated[
+    Place | SkipJsonSchema[None], Header(description="the id of the last message that came", max_length=2_000)
+]
 
 
 @routes.get("/runs/{run}/events", response_model=EventsView, responses=errors.documented(404))
@@ -122,7 +146,12 @@ def stream_run(
     run: RunId,
     streams: NeedsStreams,
     kinds: Annotated[
-        str, Query(description="of state, series, evaluation, event, log; several joined by commas", max_length=60)
+        str,
+        Query(
+            description="of state, series, evaluation, event, log; several joined by commas",
+            max_length=60,
+            json_schema_extra=_listed(RUN_KINDS),
+        ),
     ] = "state,series,evaluation,event",
     level: LeastLevel = "info",
     service: OfService = None,
@@ -145,9 +174,14 @@ def stream_run(
 def stream_all(
     *,
     streams: NeedsStreams,
-    kinds: Annotated[str, Query(description="of state, evaluation; both joined by a comma", max_length=60)] = (
-        "state,evaluation"
-    ),
+    kinds: Annotated[
+        str,
+        Query(
+            description="of state, evaluation; both joined by a comma",
+            max_length=60,
+            json_schema_extra=_listed(ALL_KINDS),
+        ),
+    ] = "state,evaluation",
     after: StreamAfter = None,
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 
 from shared.errors import InputError
 
+_ONE = "[a-z]{1,8}[0-9a-f]{0,8}:[0-9]{1,18}"
+PATTERN = f"({_ONE}(,{_ONE})*)?"
+"""What ids look like, for the description of the API."""
 _PART = re.compile(r"([a-z]{1,8}[0-9a-f]{0,8}):([0-9]{1,18})", re.ASCII)
 _LONGEST = 2_000
 
