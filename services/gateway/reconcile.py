@@ -21,7 +21,7 @@ from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
 from services.gateway.launchers.base import Launcher, Observation
 from services.gateway.metrics import RunMetrics
-from services.gateway.slots import Slot, Slots, greatest_fence
+from services.gateway.slots import Slot, Slots, greatest_fence, is_over
 from shared.errors import ConflictError, TandemError, UnavailableError
 from shared.layout import Volume
 from shared.lifecycle import StopEvent
@@ -216,9 +216,12 @@ class Reconciler:
         return self._journal.history(run.id).under(run.generation)
 
     def _hurry(self, slot: Slot) -> None:
-        """Ends a trainer whose run is to be killed, and one that should have ended by itself and has not."""
+        """Ends a trainer whose run is to be killed, one that should have ended by itself, and one nobody asked for."""
         run = self._assigned_run(slot)
         state = None if run is None else self._control.situation(run).state.state
+        if run is not None and slot.seen.alive and is_over(slot, self._journal.history(run.id)):
+            self._launcher.stop(slot.name, self._stop_grace)  # nobody asked for what works there
+            return
         last_turn = state == "completed" and slot.assignment is not None and slot.assignment.task == "evaluate"
         if run is None or not slot.seen.alive or last_turn or state not in {"pausing", "stopping", "completed"}:
             self._overdue.pop(slot.name, None)

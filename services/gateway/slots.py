@@ -85,7 +85,8 @@ class Slots:
         """
         slot = self.of(run.id)
         fence = max(history.fence, slot.assignment.fence if slot is not None and slot.assignment is not None else 0)
-        in_slot = slot is not None and slot.seen.alive
+        # One that works under a number that has ended was started by somebody else, such as Compose at `up`.
+        in_slot = slot is not None and slot.seen.alive and not is_over(slot, history)
         evaluating = in_slot and slot is not None and slot.assignment is not None and slot.assignment.task == "evaluate"
         by_hand = not in_slot and run.status is not None and run.status.fence > fence
         kept = in_slot or (slot is not None and history.ended < fence) or history.death is not None or _turning(run)
@@ -122,6 +123,11 @@ class Slots:
             self._beats[run.id] = _Beat(fence=status.fence, beat=status.beat, since=now)
             return True
         return now - last.since <= self._silence
+
+
+def is_over(slot: Slot, history: History) -> bool:
+    """Whether what a slot is assigned has ended already, as far as the history of that run goes."""
+    return slot.assignment is not None and history.ended >= slot.assignment.fence
 
 
 def _turning(run: Run) -> bool:

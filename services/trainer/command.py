@@ -5,6 +5,7 @@ when what was handed in (flags, variables, the spec, a name) is wrong.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import socket
@@ -55,6 +56,7 @@ from shared.spec import RunSpec, load_recipe, parse_spec
 log = logging.getLogger(__name__)
 
 BY_HAND = "by-hand"
+ENDED: frozenset[TrainerPhase] = frozenset({"completed", "stopped", "released", "yielded", "failed"})
 
 
 @dataclass(frozen=True)
@@ -134,17 +136,20 @@ class Command:
         slot = order.slot or ""
         assignment = read_record_or_none(self._volume.slot(slot).assignment, Assignment)
         if assignment is None:
-            self._preflight(slot)
+            self._preflight(f"Slot {slot} has no assignment", slot)
             return 0
         folder = self._volume.run(assignment.run)
+        if (ended := _carried_out(folder, assignment)) is not None:
+            self._preflight(f"What slot {slot} was assigned has been done: run {folder.id} was {ended} there", slot)
+            return 0
         if assignment.task == "evaluate":
             return self._parts.evaluate(self._volume, folder.id)
         return self._train(folder, slot=slot, fence=assignment.fence, fresh=order.fresh)
 
-    def _preflight(self, slot: str) -> None:
+    def _preflight(self, why: str, slot: str) -> None:
         record = self._record_slot(slot)
         names = ", ".join(device.name for device in record.devices)
-        log.info("Slot %s has no assignment. It has %s", slot, names or "no devices")
+        log.info("%s. It has %s", why, names or "no devices")
 
     def _record_slot(self, slot: str) -> SlotRecord:
         gpus = self._parts.gpus()
@@ -297,6 +302,20 @@ class Command:
             ) from error
         log.info("Metrics at http://%s:%d/metrics", host, bound)
         return stop
+
+
+def _carried_out(folder: RunFolder, assignment: Assignment) -> TrainerPhase | None:
+    """How a trainer under this very assignment has ended, by its own last word; None if none has.
+
+    Whoever wants the run to go on gives it a new number. Under the old one, others start a slot: Compose, at `up`.
+    """
+    if assignment.task != "train":
+        return None
+    with contextlib.suppress(VolumeError):  # a trainer that has the run writes it anew
+        status = read_record_or_none(folder.status, TrainerStatus)
+        if status is not None and status.fence == assignment.fence and status.phase in ENDED:
+            return status.phase
+    return None
 
 
 def create_spec(folder: RunFolder, *, recipe: Path) -> RunSpec:

@@ -393,3 +393,45 @@ def test_a_run_that_another_slot_gets_is_not_started_again_in_the_one_that_it_ha
     bench.step()
     assert bench.launcher.started == ["slot-0", "slot-1", "slot-0"]
     assert (bench.assignment().run, bench.fence()) == (second, 2)
+
+
+def test_a_trainer_that_others_start_under_a_number_that_has_ended_is_sent_away_and_changes_nothing(bench: Any) -> None:
+    """As Compose does at `up`, whose containers find the assignments of before."""
+    run = bench.start(max_restarts=0)
+    bench.step()
+    bench.report(run, "running")
+    bench.launcher.die("slot-0", 1)
+    bench.step()
+    assert bench.state(run) == "failed"
+    told = bench.states(run)
+    bench.launcher.alive["slot-0"] = 4711
+    bench.report(run, "running", step=20)
+    for _ in range(2):
+        bench.step()
+        assert bench.state(run) == "failed"
+    assert bench.launcher.stopped[:1] == ["slot-0"]
+    bench.launcher.die("slot-0", 0)
+    other = bench.start()
+    bench.step()
+    assert bench.assignment().run == other
+    assert bench.states(run) == told
+
+
+def test_a_run_that_waits_is_not_taken_for_one_that_trains_because_its_old_slot_was_started(bench: Any) -> None:
+    run, other = bench.start(), bench.start()
+    bench.step()
+    bench.runs.pause(run)
+    bench.report(run, "released", generation_seen=1)
+    bench.launcher.die("slot-0", 0)
+    bench.launcher.names = ["slot-1", "slot-0"]
+    bench.step()
+    assert bench.assignment("slot-1").run == other
+    bench.launcher.alive["slot-0"] = 4711
+    bench.report(run, "starting")
+    bench.runs.resume(run)
+    bench.step()
+    assert bench.state(run) == "queued"
+    assert bench.launcher.stopped == ["slot-0"]
+    bench.launcher.die("slot-0", 0)
+    bench.step()
+    assert (bench.assignment().run, bench.fence()) == (run, 2)

@@ -1,7 +1,8 @@
 """A trainer that keeps the volume's protocol and computes nothing: `fake_trainer.py VOLUME SLOT`.
 
 Labels of the spec say how it behaves: `pace` (seconds a step), `crash_at` (exits with 1 at that step, each time),
-`crash_once_at` (the first time alone), `deaf` (hears neither desired.json nor SIGTERM).
+`crash_once_at` (the first time alone), `deaf` (hears neither desired.json nor SIGTERM), `gate` (waits at that step
+until there is a file `gate` in the run's folder).
 """
 
 import fcntl
@@ -20,6 +21,7 @@ from shared.lifecycle import StopEvent
 from shared.records import (
     Assignment,
     Desired,
+    Event,
     Fence,
     LineWriter,
     SeriesPoint,
@@ -40,18 +42,28 @@ class FakeTrainer:
         self.spec = read_spec(folder)
         self.store = CheckpointStore(folder)
         self.beat = 0
+        self.generation = 0
+        self.phase: TrainerPhase | None = None
         self.step = max(self.store.steps(), default=0)
 
     def run(self) -> int:
         labels = self.spec.labels
         series = LineWriter(self.folder.series)
+        self.tell("started")
         self.say("starting")
         while self.step < self.spec.steps:
             phase = None if "deaf" in labels else self.asked()
+            if phase == "holding":
+                if self.phase != "holding":
+                    self.commit()
+                    self.say("holding")
+                time.sleep(0.01)
+                continue
             if phase is not None:
-                self.commit()
-                self.say(phase)
-                return 0
+                return self.end(phase)
+            if self.step == int(labels.get("gate", "-1")) and not (self.folder.root / "gate").exists():
+                time.sleep(0.01)
+                continue
             time.sleep(float(labels.get("pace", "0.01")))
             self.step += 1
             if self.step == int(labels.get("crash_at", "-1")) or self.crashes_once():
@@ -62,15 +74,29 @@ class FakeTrainer:
                 self.say("running")
             if self.step % self.spec.cadence.checkpoint_steps == 0:
                 self.commit()
+        return self.end("completed")
+
+    def end(self, phase: TrainerPhase) -> int:
         self.commit()
-        self.say("completed")
+        self.tell("finished", phase=phase)
+        self.say(phase)
         return 0
 
     def asked(self) -> TrainerPhase | None:
         desired = read_record_or_none(self.folder.desired, Desired)
-        if desired is not None and desired.state == "stopped":
-            return "stopped"
+        if desired is not None:
+            self.generation = desired.generation
+            if desired.state == "stopped":
+                return "stopped"
+            if desired.state == "paused":
+                return "holding" if desired.pause == "hold" and not self.stop.is_set() else "released"
         return "released" if self.stop.is_set() else None
+
+    def tell(self, kind: str, **details: str) -> None:
+        events = LineWriter(self.folder.trainer_events)
+        told = {"fence": self.fence, "pid": os.getpid(), **details}
+        events.append(Event(time=time.time(), service="trainer", kind=kind, message=kind, step=self.step, details=told))
+        events.close()
 
     def crashes_once(self) -> bool:
         mark = self.folder.trainer / "crashed"
@@ -105,6 +131,7 @@ class FakeTrainer:
 
     def say(self, phase: TrainerPhase) -> None:
         self.beat += 1
+        self.phase = phase
         status = TrainerStatus(
             run=self.folder.id,
             slot=self.slot,
@@ -116,7 +143,7 @@ class FakeTrainer:
             time=time.time(),
             started=time.time(),
             fence=self.fence,
-            generation_seen=0,
+            generation_seen=self.generation,
             pid=os.getpid(),
             host=socket.gethostname(),
             versions={},
