@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from services.gateway import server
@@ -32,6 +33,7 @@ from services.gateway.parts import Parts
 from services.gateway.pictures import Pictures
 from services.gateway.predict.wiring import Predicting
 from services.gateway.reconcile import ReconcileLoop, Reconciler
+from services.gateway.series import SeriesReader
 from services.gateway.settings import GatewaySettings
 from services.gateway.shelf import Shelf
 from services.gateway.shelving import Shelver, maker
@@ -213,6 +215,7 @@ def _steer_and_serve(
     webhooks.start()
     follower.start()
     predicting.start()
+    _prepare(app, series=parts.series, volume=volume, stop=stop)
     sys.stdout.write(f"tandem gateway: {url}/docs (API), {url}/metrics, volume {volume.root}\n")
     sys.stdout.write(f"{_who_may_ask(settings, keyring)}\n")
     sys.stdout.flush()
@@ -226,6 +229,16 @@ def _steer_and_serve(
         webhooks.stop()
         if settings.gateway_stop_slots_on_exit:
             reconciler.stop_slots(sleep=time.sleep, poll=0.1)
+
+
+def _prepare(app: FastAPI, *, series: SeriesReader, volume: Volume, stop: StopEvent) -> None:
+    """Does in the background what would make the first request of its kind wait."""
+
+    def work() -> None:
+        app.openapi()  # which query parameters are checked against
+        series.read_ahead(volume, stopping=stop.is_set)
+
+    threading.Thread(target=work, name="prepare", daemon=True).start()
 
 
 def _keyring(settings: GatewaySettings) -> Keyring:

@@ -5,13 +5,15 @@ the greatest loss stay, besides the first and the last line of all. A spike is n
 really measured. A step that stands twice, because a trainer went on from a checkpoint, counts as the later line said.
 
 A run of a million steps has 100,000 lines. They are read once, a block at a time, and stay in memory as numbers
-(5.6 MB); afterwards an answer costs only what has been appended since.
+(5.6 MB); afterwards an answer costs only what has been appended since. The runs that were written to last are read when
+the gateway starts, so that nobody waits for it.
 """
 
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +22,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from services.gateway.views import SeriesView
-from shared.layout import RunFolder
+from shared.layout import RunFolder, Volume
 from shared.records import SeriesPoint
 
 FIELDS = ("step", "time", "loss", "cross_entropy", "average_loss", "learning_rate", "examples_per_second")
@@ -69,6 +71,18 @@ class SeriesReader:
         self._lock = threading.Lock()
         self._read: OrderedDict[str, _Read] = OrderedDict()
 
+    def read_ahead(self, volume: Volume, *, stopping: Callable[[], bool]) -> None:
+        """Reads the runs that were written to last, the newest of them at the end, as many as stay in memory.
+
+        Args:
+            volume: Where the runs are.
+            stopping: Looked at before each run; true when there is no more use in it.
+        """
+        for folder in newest(volume, most=self._kept):
+            if stopping():
+                return
+            self.points(folder)
+
     def points(self, folder: RunFolder) -> Points:
         """Every point of a run so far, by step; a copy."""
         with self._lock:
@@ -87,6 +101,15 @@ class SeriesReader:
                 self._read.pop(folder.id)
                 return np.empty((len(FIELDS), 0))
             return read.points[:, : read.count].copy()
+
+
+def newest(volume: Volume, *, most: int) -> list[RunFolder]:
+    """The runs whose series were written to last, at most so many, by when that was."""
+    written = []
+    for folder in volume.run_folders():
+        with suppress(OSError):
+            written.append((folder.series.stat().st_mtime_ns, folder.id))
+    return [volume.run(name) for _, name in sorted(written)[-most:]]
 
 
 def thinned(points: Points, most: int) -> Points:

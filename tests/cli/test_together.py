@@ -119,7 +119,7 @@ def test_run_is_started_followed_judged_and_asked_about_a_test_picture() -> None
     assert scene.line("evaluation  step 100") == "evaluation  step 100: precision at 1 EMA 0.9999 0.610, raw 0.580"
     assert scene.line("evaluation  step 300") == "evaluation  step 300: precision at 1 EMA 0.9999 0.900, raw 0.880"
     assert "step 150 of 300  loss 1.750  rate 0.1  812 examples/s  ETA 1:15" in scene.lines
-    assert scene.line("picture") == "picture     /volume/up/shapes-test-7.png (test picture 7, a ring)"
+    assert scene.line("picture") == "picture     /volume/up/shapes-test-7.png (test picture 7, labelled ring)"
     assert scene.line("answer") == "answer      ring 0.970, disc 0.020"
     assert scene.line("completed") == f"completed   {RUN} at step 300 of 300"
     assert scene.line("API docs") == "API docs    http://gateway.test/docs"

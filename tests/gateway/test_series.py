@@ -1,4 +1,5 @@
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.series import BLOCK_BYTES, FIELDS, Points, SeriesReader, thinned, view
-from shared.layout import RunFolder
-from shared.records import LineWriter, SeriesPoint
+from shared.layout import RunFolder, Volume
+from shared.records import LineWriter, SeriesPoint, write_record
+from shared.spec import RunSpec
 
 
 def point(step: int, loss: float = 1.0) -> SeriesPoint:
@@ -163,3 +165,37 @@ def test_a_diverged_point_counts_as_a_peak() -> None:
     points = [point(step, 1.0) for step in range(100)]
     points[50] = point(50, float("nan"))
     assert 50 in steps(thinned(columns(points), 10))
+
+
+def spoil(folder: RunFolder) -> None:
+    """Puts nonsense where the lines were, so that whoever reads them again finds nothing."""
+    with folder.series.open("r+b") as file:
+        file.write(b"x" * (folder.series.stat().st_size - 1))
+
+
+def test_the_runs_that_were_written_to_last_are_read_ahead_and_not_once_more(tmp_path: Path) -> None:
+    volume = Volume(tmp_path)
+    folders = [volume.run(f"run-{number}") for number in range(4)]
+    for second, folder in enumerate((folders[2], folders[0], folders[1])):
+        write_record(folder.spec, RunSpec())
+        append(folder, point(10), point(20))
+        os.utime(folder.series, (second, second))
+    write_record(folders[3].spec, RunSpec())  # has not begun
+    reader = SeriesReader(kept=2)
+    reader.read_ahead(volume, stopping=lambda: False)
+    for folder in folders[:3]:
+        spoil(folder)
+    assert steps(reader.points(folders[0])) == [10, 20]
+    assert steps(reader.points(folders[1])) == [10, 20]
+    assert steps(reader.points(folders[2])) == []
+
+
+def test_reading_ahead_ends_when_the_gateway_does_and_an_empty_volume_has_nothing_to_read(tmp_path: Path) -> None:
+    volume, reader = Volume(tmp_path), SeriesReader()
+    reader.read_ahead(volume, stopping=lambda: False)
+    folder = volume.run("run")
+    write_record(folder.spec, RunSpec())
+    append(folder, point(10))
+    reader.read_ahead(volume, stopping=lambda: True)
+    spoil(folder)
+    assert steps(reader.points(folder)) == []

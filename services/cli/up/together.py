@@ -199,7 +199,7 @@ class Together:
                     self._screen.line(f"no answer   {error}")
                     return
             self._pause("waiting for the model", None)
-        self._screen.line(f"picture     {picture.path} (test picture {picture.number}, a {picture.label})")
+        self._screen.line(f"picture     {picture.path} (test picture {picture.number}, labelled {picture.label})")
         self._screen.line(f"answer      {answer_of(answer.predictions[0])}")
         self._screen.line(f"            by the {source_of(answer)}")
 
