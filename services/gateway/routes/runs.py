@@ -82,7 +82,7 @@ class ListQuery(BaseModel):
 
     state: list[StateNames] = Field(default=[], description="only runs in one of these states, joined by commas")
     label: list[Name] = Field(default=[], description="only runs with this label: `key=value`, or `key`")
-    name: Name | None = Field(default=None, description="only runs of this name")
+    name: Name | SkipJsonSchema[None] = Field(default=None, description="only runs of this name")
     limit: int = Field(default=PAGE, ge=1, le=LONGEST_PAGE, description="only so many, the newest")
     cursor: Annotated[str, Field(max_length=200, json_schema_extra=looks_like(CURSOR))] | SkipJsonSchema[None] = Field(
         default=None, description="`next` of an earlier page"
