@@ -37,7 +37,7 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 OPTIMIZER = "optimizer"
 _NOT_NUMBERS = {
     *("name", "labels", "steps", "cadence", "evaluation", "retention", "sharing"),
-    *("until", "on_divergence", "max_restarts"),  # where a run did go back, its manifest says so
+    *("until", "on_divergence", "max_restarts", "promotion"),  # where a run did go back, its manifest says so
     "devices",  # rounding alone, and the manifest's numerics say which
 }
 

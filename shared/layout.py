@@ -53,6 +53,11 @@ class RunFolder:
         return self.root / "pins.json"
 
     @property
+    def aliases(self) -> Path:
+        """gateway: which export each alias of the run points at."""
+        return self.root / "aliases.json"
+
+    @property
     def origin(self) -> Path:
         """gateway, once: how the run came to be."""
         return self.root / "origin.json"
@@ -211,11 +216,6 @@ class Volume:
     def slots(self) -> Path:
         """The folder of slots, one folder each."""
         return self.root / "slots"
-
-    @property
-    def aliases(self) -> Path:
-        """gateway: which export each alias points at."""
-        return self.root / "aliases.json"
 
     @property
     def gateway(self) -> Path:

@@ -62,6 +62,58 @@ class Pins(Record):
     steps: tuple[int, ...] = ()
 
 
+class Canary(BaseModel):
+    """The export of `step` answers `share` of the requests for an alias."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int = Field(ge=0)
+    share: float = Field(gt=0.0, lt=1.0)
+
+
+class Move(BaseModel):
+    """An alias came to point at the export of `step`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int = Field(ge=0)
+    precision_at_1: float
+    reason: str
+    time: float
+
+
+class Alias(BaseModel):
+    """A name for one export of a run: that of the last move. `pinned`: it moves by hand alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    moves: tuple[Move, ...] = Field(min_length=1)
+    pinned: bool = False
+    canary: Canary | None = None
+
+    @property
+    def now(self) -> Move:
+        """The move that made it what it is."""
+        return self.moves[-1]
+
+    @property
+    def step(self) -> int:
+        """Of the export that it points at."""
+        return self.moves[-1].step
+
+
+class Aliases(Record):
+    """`aliases.json`: what the aliases of a run point at."""
+
+    aliases: dict[str, Alias] = Field(default_factory=dict)
+
+    @property
+    def steps(self) -> frozenset[int]:
+        """Of the exports that must stay: those pointed at, those on trial, and those that a roll back would go to."""
+        last = [move.step for alias in self.aliases.values() for move in alias.moves[-2:]]
+        return frozenset([*last, *(each.canary.step for each in self.aliases.values() if each.canary is not None)])
+
+
 class Parent(BaseModel):
     """The checkpoint that a forked run begins with: its run, its step, and the digest of its manifest."""
 

@@ -277,6 +277,10 @@ class RunSpec(Part):
     sharing: SharingSpec = BesideSharing()
     until: UntilSpec = UntilSpec()
     on_divergence: DivergenceSpec = DivergenceSpec()
+    promotion: Literal["better", "significant"] = Field(
+        default="better",
+        description="when the alias best moves: to a higher precision, or only where McNemar's test says so at 5%",
+    )
     max_restarts: int | None = Field(
         default=None, ge=0, le=10**6, description="of trainers that died; null: as many as make new checkpoints"
     )

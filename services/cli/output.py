@@ -5,7 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
-from services.cli.client.views import Checkpoint, Classification, Evaluation, LogLine, Model, Prediction, Run, RunEvent
+from services.cli.client.views import (
+    Alias,
+    Checkpoint,
+    Classification,
+    Evaluation,
+    LogLine,
+    Model,
+    Prediction,
+    Run,
+    RunEvent,
+)
 from shared.keys import KeyRecord
 
 UNKNOWN = "-"
@@ -160,11 +170,27 @@ def event_line(event: RunEvent) -> str:
 
 def models_table(models: Iterable[Model]) -> Table:
     """A line per model."""
-    table = _table("model", "weights", "step", "precision at 1", "run")
+    table = _table("model", "weights", "step", "precision at 1", "run", "aliases")
     for model in models:
         name = weights_name(model.weights, model.decay)
-        table.add_row(model.model, name, f"{model.step:,}", figure(model.precision_at_1), model.run)
+        table.add_row(
+            model.model, name, f"{model.step:,}", figure(model.precision_at_1), model.run, _steps(model.aliases)
+        )
     return table
+
+
+def alias_of(alias: Alias) -> str:
+    """What an alias points at, in one line."""
+    parts = [f"{alias.alias}  step {alias.step:,}", f"precision at 1 {figure(alias.precision_at_1)}"]
+    if alias.pinned:
+        parts.append("pinned")
+    if alias.canary is not None:
+        parts.append(f"{alias.canary.share:.0%} of requests go to step {alias.canary.step:,}")
+    return "  ".join([*parts, f"({alias.reason})"])
+
+
+def _steps(aliases: Mapping[str, int]) -> str:
+    return ", ".join(f"{alias} {step:,}" for alias, step in sorted(aliases.items()))
 
 
 def rate(value: float | None) -> str:

@@ -23,7 +23,7 @@ from shared.checkpoints import Arrays
 from shared.data.examples import Images
 from shared.errors import VolumeError
 from shared.layout import MANIFEST, RunFolder, listed_steps
-from shared.records import ExportManifest, FileRecord, encode_record, read_record_or_none
+from shared.records import Aliases, ExportManifest, FileRecord, encode_record, read_record_or_none
 from shared.spec import RunSpec
 
 MODEL = "model.onnx"
@@ -93,7 +93,7 @@ class OnnxExporter:
                     time=self._wall(),
                 )
                 commit.write(MANIFEST, encode_record(manifest))
-            for old in superfluous(_precisions(folder), keep=self._keep):
+            for old in superfluous(_precisions(folder), keep=self._keep, held=_held(folder)):
                 atomic.remove_folder(folder.export(old))
         return True
 
@@ -154,18 +154,31 @@ def compare(answers: Logits, judged: Logits) -> float:
     return difference
 
 
-def superfluous(precisions: Sequence[tuple[int, float]], *, keep: int) -> list[int]:
+def superfluous(
+    precisions: Sequence[tuple[int, float]], *, keep: int, held: frozenset[int] | None = frozenset()
+) -> list[int]:
     """Which exports retention gives up: all but the newest `keep` and the best, of equals the oldest and the newest.
 
     Args:
         precisions: Step and precision at 1 of each export.
         keep: At least 1.
+        held: Steps that aliases need; None: that is not known, so none is given up.
     """
+    if held is None:
+        return []
     steps = sorted(step for step, _ in precisions)
     best = max((precision for _, precision in precisions), default=0.0)
     equals = sorted(step for step, precision in precisions if precision == best)
-    kept = {*steps[-keep:], *equals[:1], *equals[-1:]}
+    kept = {*held, *steps[-keep:], *equals[:1], *equals[-1:]}
     return [step for step in steps if step not in kept]
+
+
+def _held(folder: RunFolder) -> frozenset[int] | None:
+    try:
+        aliases = read_record_or_none(folder.aliases, Aliases)
+    except VolumeError:
+        return None
+    return frozenset() if aliases is None else aliases.steps
 
 
 def _precisions(folder: RunFolder) -> list[tuple[int, float]]:

@@ -71,10 +71,10 @@ class Standings:
                 atomic.remove_file(folder.answers(step, kind))
 
     def _best(self, folder: RunFolder, kind: str, *, but: int | None = None) -> int | None:
-        """The step of the highest precision at 1, of equals the latest."""
+        """The step of the highest precision at 1, of equals the earliest."""
         precisions = self._read(folder, kind)
-        ranked = [(precision, step) for step, precision in precisions.items() if precision is not None and step != but]
-        return max(ranked)[1] if ranked else None
+        ranked = [(precision, -step) for step, precision in precisions.items() if precision is not None and step != but]
+        return -max(ranked)[1] if ranked else None
 
     def _read(self, folder: RunFolder, kind: str) -> dict[int, float | None]:
         known = self._known.setdefault((folder.id, kind), {})

@@ -189,7 +189,7 @@ def _steer_and_serve(
         poll=settings.gateway_poll_seconds,
         most=settings.gateway_streams,
     )
-    predicting = Predicting(settings=settings, volume=volume, registry=registry)
+    predicting = Predicting(settings=settings, volume=volume, registry=registry, tell=journal.note)
     parts = Parts(
         runs=runs,
         slots=slots,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
 from services.gateway.making import Key, Plan, RunMaker, forked, made_before
+from services.gateway.predict.aliases import set_by_hand
 from services.gateway.rules import reason_to_end
 from services.gateway.shelf import Shelved
 from services.gateway.slots import Slots
@@ -362,6 +363,13 @@ class RunControl:
         with self._lock:
             now = self.show(run_id)
             self._require("delete", now)
+            if aliases := set_by_hand(now.run.folder):
+                shown = ", ".join(f"{name} at step {step}" for name, step in sorted(aliases.items()))
+                raise ConflictError(
+                    f"aliases point at it: {shown}",
+                    where=f"run {run_id}",
+                    hint="Move or remove them first: DELETE /v1/models/{model}/aliases/{alias}",
+                )
             trash = atomic.discard_folder(now.run.folder.root)
             self._index.forget(run_id)
             self._journal.forget(run_id)

@@ -133,7 +133,7 @@ def plain_status(status: int) -> int:
     return HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
 
 
-_PLAIN = re.compile(r"/v2(/|$)|/v1/models/[^/]+(/|:predict$)|/v1/models/[^/:]+$")
+_PLAIN = re.compile(r"/v2(/|$)|/v1/models/[^/]+(/(?!aliases(/|$))|:predict$)|/v1/models/[^/:]+$")
 
 
 def install(app: FastAPI) -> None:

@@ -14,6 +14,7 @@ progress, that it gave up) is an event there, so the next gateway knows it too.
 | ended | the same, and training, evaluating (seconds) | when an evaluator's turn is over |
 | gave_up | restarts | when it will not be started again |
 | pinned, unpinned | step | when a checkpoint was to be kept, or not any more |
+| alias | alias, step, before, pinned, canary | when an alias moved or something was decided about it |
 | tagged | priority, labels | when these were changed |
 | state | from, to | at each change of the derived state; the message is the reason |
 """
@@ -170,6 +171,18 @@ class Journal:
         finally:
             writer.close()
         self._histories[run_id] = fold(history, event)
+
+    def note(self, run_id: str, kind: str, message: str, **details: Any) -> None:
+        """Appends an event that nothing follows from. Safe in any thread; a run that is gone is passed over."""
+        folder = self._volume.run(run_id)
+        if not folder.spec.exists():
+            return
+        event = Event(time=self._clock(), service="gateway", kind=kind, message=message, details=details)
+        writer = LineWriter(folder.gateway_events)
+        try:
+            writer.append(event)
+        finally:
+            writer.close()
 
     def forget(self, run_id: str) -> None:
         """Drops what is known of a run that is gone."""

@@ -281,10 +281,10 @@ def sharing_view(turns: Turns) -> SharingView:
 
 
 def best_view(run: Run) -> BestView | None:
-    """The best judged weights of a run; of equally good ones the newest."""
+    """The best judged weights of a run; of equally good ones the oldest, as with the alias `best`."""
     judged = [each for each in run.verdicts if each.status == "judged" and each.precision_at_1 is not None]
     primary = [each for each in judged if kind_of(each) == run.spec.primary_ema]
-    found = max(primary or judged, key=lambda each: (each.precision_at_1 or 0.0, each.step), default=None)
+    found = max(primary or judged, key=lambda each: (each.precision_at_1 or 0.0, -each.step), default=None)
     if found is None or found.precision_at_1 is None:
         return None
     return BestView(

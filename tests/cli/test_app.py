@@ -218,3 +218,47 @@ def test_version_is_printed() -> None:
     terminal = Terminal()
     assert terminal("--version") == 0
     assert terminal.output.getvalue().strip()
+
+
+ALIAS = {
+    "alias": "stable",
+    "step": 400,
+    "precision_at_1": 0.435,
+    "moves": "by hand",
+    "pinned": False,
+    "canary": None,
+    "reason": "the demo of Friday",
+    "time": 5.0,
+    "history": [],
+}
+
+
+def test_an_alias_is_moved_with_a_reason_and_only_what_was_said_is_sent() -> None:
+    path = f"/v1/models/{RUN}/aliases"
+    terminal = Terminal({("PUT", f"{path}/stable"): ALIAS, ("PUT", f"{path}/best"): ALIAS | {"pinned": True}})
+    assert terminal("models", "promote", RUN, "400", "--reason", "the demo of Friday") == 0
+    assert terminal.lines == ["stable  step 400  precision at 1 0.435  (the demo of Friday)"]
+    assert terminal.gateway.sent() == {"step": 400, "reason": "the demo of Friday"}
+    assert terminal("models", "promote", RUN, "--alias", "best", "--unpin") == 0
+    assert terminal.gateway.sent() == {"pinned": False}
+
+
+def test_an_alias_is_rolled_back_tried_out_listed_and_removed() -> None:
+    path, canary = f"/v1/models/{RUN}/aliases", {"step": 300, "share": 0.1}
+    terminal = Terminal(
+        {
+            ("POST", f"{path}/stable:rollback"): ALIAS,
+            ("PUT", f"{path}/stable/canary"): ALIAS | {"canary": canary},
+            ("DELETE", f"{path}/stable/canary"): ALIAS,
+            ("GET", path): {"model": RUN, "run": RUN, "aliases": [ALIAS | {"pinned": True}]},
+            ("DELETE", f"{path}/mine"): httpx.Response(204),
+        }
+    )
+    assert terminal("models", "rollback", RUN) == 0
+    assert terminal("models", "canary", RUN, "300", "--share", "0.1") == 0
+    assert "10% of requests go to step 300" in terminal.lines[-1]
+    assert terminal("models", "canary", RUN, "--end") == 0
+    assert terminal("models", "aliases", RUN) == 0
+    assert "pinned" in terminal.lines[-1]
+    assert terminal("models", "unalias", RUN, "mine") == 0
+    assert terminal("models", "canary", RUN) == 2

@@ -13,7 +13,7 @@ from shared.layout import MANIFEST, listed_steps
 from shared.ml.models import build_model
 from shared.ml.preprocess import evaluation_view
 from shared.ml.weights import assign_weights
-from shared.records import ExportManifest, read_record
+from shared.records import Alias, Aliases, Canary, ExportManifest, Move, read_record
 from shared.spec import AugmentSpec, DatasetSpec, EvaluationSpec, ModelSpec, RunSpec
 
 KIND = "ema-0.9999"
@@ -201,3 +201,19 @@ def test_answers_may_differ_by_a_share_of_the_greatest_logit():
 )
 def test_retention_gives_up_neither_the_best_nor_the_newest(precisions, gone):
     assert superfluous(precisions, keep=2) == gone
+
+
+def test_retention_keeps_what_aliases_need_and_everything_while_that_is_unknown():
+    precisions = [(step, step / 10) for step in range(1, 9)]
+    assert superfluous(precisions, keep=1, held=frozenset({2, 5})) == [1, 3, 4, 6, 7]
+    assert superfluous(precisions, keep=1, held=None) == []
+
+
+def test_aliases_need_what_they_point_at_try_out_and_would_go_back_to():
+    def moves(*steps):
+        return tuple(Move(step=step, precision_at_1=0.5, reason="", time=0) for step in steps)
+
+    aliases = Aliases(
+        aliases={"best": Alias(moves=moves(1, 2, 3)), "stable": Alias(moves=moves(7), canary=Canary(step=9, share=0.1))}
+    )
+    assert aliases.steps == {2, 3, 7, 9}

@@ -49,10 +49,10 @@ def test_a_verdict_is_compared_with_the_best_of_its_kind_on_the_same_examples(ju
     assert raw.comparison.p_value == 1.0
 
 
-def test_of_equally_good_ones_the_latest_is_compared_with(judge_step):
+def test_of_equally_good_ones_the_earliest_is_compared_with(judge_step):
     for step in (10, 20, 30):
         raw, _ = judge_step(step)
-    assert raw.comparison.step == 20
+    assert raw.comparison.step == 10
 
 
 def test_a_verdict_tells_how_far_the_weights_have_moved(judge_step):

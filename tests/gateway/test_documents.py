@@ -37,7 +37,9 @@ def settings_of_all_services() -> dict[str, Any]:
 
 @pytest.fixture
 def app(bench: Any) -> Any:
-    predicting = Predicting(settings=PredictSettings(), volume=bench.volume, registry=CollectorRegistry())
+    predicting = Predicting(
+        settings=PredictSettings(), volume=bench.volume, registry=CollectorRegistry(), tell=lambda *_, **__: None
+    )
     return create_app(bench.parts, registry=bench.registry, routers=predicting.routers())
 
 

@@ -10,7 +10,7 @@ from services.gateway.state import STATES
 from services.gateway.transitions import TRANSITIONS, allowed
 from shared.errors import ConflictError, NotFoundError, SpecError
 from shared.layout import RunFolder
-from shared.records import Desired, Tags, read_record
+from shared.records import Alias, Aliases, Desired, Move, Tags, read_record, write_record
 from shared.spec import RunSpec, parse_spec
 
 
@@ -286,6 +286,17 @@ def test_a_deleted_run_is_gone_with_its_files_and_its_name_can_be_used_no_more(b
         bench.runs.show(run)
     bench.step()
     assert bench.runs.situations() == []
+
+
+def test_a_run_that_an_alias_was_set_to_by_hand_is_not_deleted(bench: Any) -> None:
+    run = stopped(bench)
+    move = Move(step=300, precision_at_1=0.5, reason="", time=0)
+    aliases = {"best": Alias(moves=(move,)), "stable": Alias(moves=(move,))}
+    write_record(bench.folder(run).aliases, Aliases(aliases=aliases))
+    with pytest.raises(ConflictError, match="point at it: stable at step 300"):
+        bench.runs.delete(run)
+    write_record(bench.folder(run).aliases, Aliases(aliases={"best": Alias(moves=(move,))}))
+    bench.runs.delete(run)
 
 
 def test_a_run_whose_trainer_is_still_there_is_not_deleted(bench: Any) -> None:

@@ -24,6 +24,8 @@ def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[
     if below is None:
         yield path, command
     else:
+        if path and command.invoke_without_command:
+            yield path, command
         for name, one in below.items():
             yield from commands(one, (*path, name))
 

@@ -1,9 +1,10 @@
 """What came of a run, and the models that answer: curves, verdicts, checkpoints, events, log lines, classifications."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from services.cli.client.transport import Transport, listed, quoted, view
-from services.cli.client.views import Checkpoint, Classification, Evaluation, Events, Logs, Model, Series
+from services.cli.client.views import Alias, Checkpoint, Classification, Evaluation, Events, Logs, Model, Series
 from shared.records import Verdict
 
 
@@ -87,6 +88,55 @@ class ResultCalls:
         """What answers now for a run's id, a run's name, or `best`."""
         return view(Model, self._transport.send("GET", f"/v1/models/{quoted(model)}"))
 
+    def aliases(self, model: str) -> list[Alias]:
+        """What every alias of a run points at."""
+        return [view(Alias, item) for item in listed(self._transport.send("GET", _aliases(model)), "aliases")]
+
+    def promote(
+        self,
+        model: str,
+        step: int | None,
+        *,
+        alias: str = "stable",
+        pinned: bool | None = None,
+        reason: str | None = None,
+    ) -> Alias:
+        """Points an alias at an export, or says whether it stays where it is.
+
+        Args:
+            model: A run's id or name.
+            step: Of the export; None: where the alias is.
+            alias: `best`, `latest`, `stable`, or one of your own.
+            pinned: False lets `best` and `latest` move by themselves again.
+            reason: For its history.
+
+        Raises:
+            UnavailableError: The export does not answer.
+        """
+        body = {"step": step, "pinned": pinned, "reason": reason}
+        return self._alias("PUT", f"{_aliases(model)}/{quoted(alias)}", body)
+
+    def roll_back(self, model: str, *, alias: str = "stable", reason: str | None = None) -> Alias:
+        """Points an alias at where it was before."""
+        return self._alias("POST", f"{_aliases(model)}/{quoted(alias)}:rollback", {"reason": reason})
+
+    def canary(self, model: str, step: int, *, share: float, alias: str = "stable", reason: str | None = None) -> Alias:
+        """Has the export of a step answer a share of an alias' requests, between 0 and 1."""
+        body = {"step": step, "share": share, "reason": reason}
+        return self._alias("PUT", f"{_aliases(model)}/{quoted(alias)}/canary", body)
+
+    def end_canary(self, model: str, *, alias: str = "stable") -> Alias:
+        """Ends that."""
+        return self._alias("DELETE", f"{_aliases(model)}/{quoted(alias)}/canary", None)
+
+    def remove_alias(self, model: str, *, alias: str) -> None:
+        """Removes an alias; `best` and `latest` begin anew to move by themselves."""
+        self._transport.send("DELETE", f"{_aliases(model)}/{quoted(alias)}")
+
+    def _alias(self, method: str, path: str, body: dict[str, Any] | None) -> Alias:
+        given = None if body is None else {key: value for key, value in body.items() if value is not None}
+        return view(Alias, self._transport.send(method, path, json=given))
+
     def classify(
         self, image: bytes, *, model: str = "best", media_type: str = "image/png", top: int = 5
     ) -> Classification:
@@ -110,3 +160,7 @@ class ResultCalls:
             headers={"content-type": media_type},
         )
         return view(Classification, answer)
+
+
+def _aliases(model: str) -> str:
+    return f"/v1/models/{quoted(model)}/aliases"

@@ -228,7 +228,10 @@ class Classification(View):
 
 
 class Model(View):
-    """What can be asked for a classification under the name `model`, and the judged weights that answer now."""
+    """What can be asked for a classification under the name `model`, and the judged weights that answer now.
+
+    `aliases` are the names of the run's exports, with their steps.
+    """
 
     model: str
     run: str
@@ -238,3 +241,32 @@ class Model(View):
     precision_at_1: float | None = None
     classes: tuple[str, ...] = ()
     input_shape: tuple[int, int, int] | None = None
+    aliases: dict[str, int] = {}
+
+
+class Canary(View):
+    """An export that answers a share of an alias' requests."""
+
+    step: int
+    share: float
+
+
+class Move(View):
+    """An alias came to point at an export."""
+
+    step: int
+    reason: str = ""
+    time: float | None = None
+
+
+class Alias(View):
+    """What an alias of a run points at, why, and where it pointed before, newest last."""
+
+    alias: str
+    step: int
+    precision_at_1: float | None = None
+    pinned: bool = False
+    canary: Canary | None = None
+    reason: str = ""
+    time: float | None = None
+    history: tuple[Move, ...] = ()

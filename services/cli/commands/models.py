@@ -1,14 +1,22 @@
-"""`tandem predict` and `tandem models`: ask the best judged weights what a picture shows."""
+"""`tandem predict` and `tandem models`: ask the best judged weights what a picture shows, and say which those are."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from services.cli.client.views import Alias
 from services.cli.commands.options import Json, read_bytes
-from services.cli.output import answer_of, models_table, source_of
+from services.cli.output import alias_of, answer_of, models_table, source_of
 from services.cli.session import Session
-from shared.errors import ImageError
+from shared.errors import ImageError, InputError
+
+app = typer.Typer(invoke_without_command=True)
+
+RunOrAlias = Annotated[str, typer.Argument(metavar="MODEL", help="A run's id or name.")]
+Step = Annotated[int, typer.Argument(metavar="STEP", help="Of an export of it.")]
+AliasName = Annotated[str, typer.Option("--alias", help="best, latest, stable, or one of your own.")]
+Reason = Annotated[str | None, typer.Option(help="Why, for its history.")]
 
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
@@ -36,8 +44,11 @@ def predict(
         session.show_json(answers)
 
 
+@app.callback()
 def models(context: typer.Context, as_json: Json = False) -> None:
-    """List what can be asked for a classification."""
+    """List what can be asked for a classification; move the names of a run's exports."""
+    if context.invoked_subcommand is not None:
+        return
     session: Session = context.obj
     with session.client() as client:
         found = client.models()
@@ -47,6 +58,95 @@ def models(context: typer.Context, as_json: Json = False) -> None:
         session.console.print(models_table(found), highlight=False)
     else:
         session.tell("Nothing was judged yet; the first checkpoint's verdict brings the first model.")
+
+
+@app.command()
+def promote(
+    context: typer.Context,
+    *,
+    model: RunOrAlias,
+    step: Annotated[int | None, typer.Argument(metavar="[STEP]", help="Of an export; without it where it is.")] = None,
+    alias: AliasName = "stable",
+    pin: Annotated[
+        bool | None, typer.Option("--pin/--unpin", help="Stay there; or let best and latest move by themselves again.")
+    ] = None,
+    reason: Reason = None,
+    as_json: Json = False,
+) -> None:
+    """Point an alias at an export, after that has answered."""
+    session: Session = context.obj
+    with session.client() as client:
+        _show(session, client.promote(model, step, alias=alias, pinned=pin, reason=reason), as_json=as_json)
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    *,
+    model: RunOrAlias,
+    alias: AliasName = "stable",
+    reason: Reason = None,
+    as_json: Json = False,
+) -> None:
+    """Point an alias at where it was before."""
+    session: Session = context.obj
+    with session.client() as client:
+        _show(session, client.roll_back(model, alias=alias, reason=reason), as_json=as_json)
+
+
+@app.command()
+def canary(
+    context: typer.Context,
+    *,
+    model: RunOrAlias,
+    step: Annotated[int | None, typer.Argument(metavar="[STEP]", help="Of the export to try out.")] = None,
+    share: Annotated[float, typer.Option(help="Of the requests, between 0 and 1.")] = 0.1,
+    end: Annotated[bool, typer.Option("--end", help="End it.")] = False,
+    alias: AliasName = "stable",
+    reason: Reason = None,
+    as_json: Json = False,
+) -> None:
+    """Have another export answer a share of an alias' requests."""
+    session: Session = context.obj
+    if end == (step is not None):
+        raise InputError("either a step is tried out, or it ends", where="tandem models canary", hint="STEP, or --end")
+    with session.client() as client:
+        if step is None:
+            found = client.end_canary(model, alias=alias)
+        else:
+            found = client.canary(model, step, share=share, alias=alias, reason=reason)
+        _show(session, found, as_json=as_json)
+
+
+@app.command()
+def aliases(context: typer.Context, *, model: RunOrAlias, as_json: Json = False) -> None:
+    """List what each alias of a run points at, and why."""
+    session: Session = context.obj
+    with session.client() as client:
+        found = client.aliases(model)
+    if as_json:
+        session.show_json([alias.model_dump(mode="json") for alias in found])
+    else:
+        for alias in found:
+            session.show(alias_of(alias))
+
+
+@app.command()
+def unalias(
+    context: typer.Context, *, model: RunOrAlias, alias: Annotated[str, typer.Argument(help="Of the run.")]
+) -> None:
+    """Remove an alias; best and latest begin anew to move by themselves."""
+    session: Session = context.obj
+    with session.client() as client:
+        client.remove_alias(model, alias=alias)
+    session.tell(f"{alias} of {model} is removed.")
+
+
+def _show(session: Session, alias: Alias, *, as_json: bool) -> None:
+    if as_json:
+        session.show_json(alias.model_dump(mode="json"))
+    else:
+        session.show(alias_of(alias))
 
 
 def media_type(path: Path, data: bytes) -> str:

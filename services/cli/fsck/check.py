@@ -19,6 +19,7 @@ from shared.data.checksums import CHECKSUMS, Checksums
 from shared.errors import TandemError, UnknownSchemaError
 from shared.layout import ANSWERS, MANIFEST, STEP_NAME, WEIGHTS_KIND, RunFolder, Volume, listed_steps
 from shared.records import (
+    Aliases,
     Assignment,
     CheckpointManifest,
     Desired,
@@ -114,6 +115,7 @@ class Checker:
             (folder.desired, Desired),
             (folder.tags, Tags),
             (folder.pins, Pins),
+            (folder.aliases, Aliases),
             (folder.origin, Origin),
             (folder.status, TrainerStatus),
             (folder.fence, Fence),

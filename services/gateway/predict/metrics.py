@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 KEPT_VERSIONS = 64
+KEPT_RUNS = 100
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -51,6 +52,19 @@ class PredictMetrics:
         self._failures = Counter(
             "tandem_predict_load_failures", "Exports that could not be served, by code.", ("code",), registry=registry
         )
+        self._moves = Counter(
+            "tandem_alias_changes",
+            "Times an alias moved, or something was decided about it.",
+            ("alias",),
+            registry=registry,
+        )
+        self._alias_step = Gauge(
+            "tandem_alias_step",
+            "The step that an alias of a run points at, of the runs whose aliases moved last.",
+            ("run", "alias"),
+            registry=registry,
+        )
+        self._moved: OrderedDict[str, None] = OrderedDict()
         self.waiting = Gauge("tandem_predict_waiting_images", "Pictures that wait for the model.", registry=registry)
         self.loaded = Gauge("tandem_predict_loaded_models", "Models in memory.", registry=registry)
         self._versions: OrderedDict[Version, _Counted] = OrderedDict()
@@ -72,6 +86,18 @@ class PredictMetrics:
         """Counts one batch."""
         self._batch_size.observe(images)
         self._inference_seconds.observe(seconds)
+
+    def alias(self, run: str, alias: str, step: int | None) -> None:
+        """Shows where an alias points now; None: nowhere."""
+        self._moves.labels(alias).inc()
+        if step is None:
+            self._alias_step.remove_by_labels({"run": run, "alias": alias})
+            return
+        self._alias_step.labels(run, alias).set(step)
+        self._moved[run] = None
+        self._moved.move_to_end(run)
+        while len(self._moved) > KEPT_RUNS:
+            self._alias_step.remove_by_labels({"run": self._moved.popitem(last=False)[0]})
 
     def swapped(self) -> None:
         """Counts one change of the model that answers for a run."""

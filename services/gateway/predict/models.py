@@ -42,11 +42,6 @@ class LoadedModel:
         """The run and the step."""
         return self.manifest.run, self.manifest.step
 
-    @property
-    def rank(self) -> tuple[float, int]:
-        """Greater is better; compares with `Export.rank`."""
-        return self.manifest.precision_at_1, self.manifest.step
-
     @cached_property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers of every answer: which run, step and weights it is from, and how precise these are."""

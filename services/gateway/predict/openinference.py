@@ -116,8 +116,7 @@ class OpenInference:
         run = self._predictor.catalog().resolve(name)
         if version is not None:
             return run, run.export(number(version))
-        loaded = self._predictor.loaded(run.id)
-        return run, run.export(loaded.manifest.step) if loaded else run.exports[0]
+        return run, run.current()
 
     async def _infer(self, request: PredictRequest) -> Reply:
         body = await self._service.body(request)

@@ -1,39 +1,54 @@
-"""Which model answers: follows the volume, loads what is better, and swaps it in whole.
+"""Which model answers: follows the volume, loads what aliases point at, and swaps it in whole.
 
-One thread does all looking and loading. The answer for a run is replaced only by an export that is better, whose files
-match their digests, and that has answered a warm-up; until then, and whenever that fails, the old one goes on. Whoever
-has been given a model keeps it to the end of the request; its memory goes with the last of them.
+One thread does all looking, loading and moving of aliases. What answers for a run is replaced only by an export that is
+better, whose files match their digests, and that has answered a warm-up; until then, and whenever that fails, the old
+one goes on. Whoever has been given a model keeps it to the end of the request; its memory goes with the last of them.
 
 At most `max_loaded` models stay in memory, and one more while it is being warmed up to take over. Beyond that the one
-not asked for longest goes, and is loaded again when it is asked for. The best model of the newest run is loaded without
-being asked.
+not asked for longest goes, and is loaded again when it is asked for. What `best` of the newest run points at is loaded
+without being asked.
 """
 
 import asyncio
+import hashlib
 import itertools
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from services.gateway.predict.aliases import BEST, AliasBook, Tell
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import LoadedModel
-from services.gateway.predict.store import BEST, Catalog, Export, ExportStore, RunExports
+from services.gateway.predict.promotion import Promotion
+from services.gateway.predict.store import Catalog, Export, ExportStore, RunExports
 from shared.errors import CorruptExportError, NotFoundError, TandemError, UnavailableError
+from shared.layout import Volume
 
 RETRY_FAILED_SECONDS = 30.0
+# Steps of this share of the circle spread evenly, however many of them are made.
+_GOLDEN = 0.6180339887498949
 
-Wish = tuple[str, int | None]
-"""A run's id and the step asked for; None: whatever answers for the run."""
+Key = tuple[str, int]
+"""A run's id and a step: one export."""
+
+Wish = tuple[str, str | None, int]
+"""A run's id, the alias asked for (None: a step of its own), and the step that is to answer."""
+
+Order = Callable[[Promotion, Catalog], None]
+"""Something about aliases that is to be done by the predictor's thread."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Served:
+class _Held:
+    """A model in memory. `asked`: for its own sake, so it stays when what answers for its run changes."""
+
     model: LoadedModel
     used: int
+    asked: bool = False
 
 
 @dataclass
@@ -43,21 +58,25 @@ class _Failed:
 
 
 @dataclass
-class _Wishes:
+class _Inbox:
     """What requests wait for."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    futures: dict[Wish, Future[LoadedModel]] = field(default_factory=dict)
+    wishes: dict[Wish, Future[LoadedModel]] = field(default_factory=dict)
+    orders: list[tuple[Order, Future[None]]] = field(default_factory=list)
 
 
 class Predictor:
     """Gives out models by name.
 
     Args:
+        volume: Where aliases are written, and verdicts read.
         store: What is on the volume.
         load: Makes a model of an export, warmed up; raises CorruptExportError, or NotFoundError if it is gone.
         metrics: Where swaps and failures are counted.
         clock: Monotonic seconds.
+        wall: Seconds since the epoch.
+        tell: Writes an event of a run.
         max_loaded: The most models in memory.
         poll_seconds: Between two looks at the volume.
     """
@@ -65,10 +84,13 @@ class Predictor:
     def __init__(
         self,
         *,
+        volume: Volume,
         store: ExportStore,
         load: Callable[[Export], LoadedModel],
         metrics: PredictMetrics,
         clock: Callable[[], float],
+        wall: Callable[[], float],
+        tell: Tell,
         max_loaded: int = 4,
         poll_seconds: float = 0.5,
     ) -> None:
@@ -78,13 +100,20 @@ class Predictor:
         self._clock = clock
         self._max_loaded = max_loaded
         self._poll_seconds = poll_seconds
+        self._book = AliasBook(volume=volume, clock=wall, tell=tell, metrics=metrics)
+        self._promotion = Promotion(
+            book=self._book, volume=volume, prove=self._prove, in_memory=lambda run, step: (run, step) in self._held
+        )
         self._catalog = Catalog()
-        self._served: dict[str, _Served] = {}
-        self._versions: dict[tuple[str, int], _Served] = {}
-        self._failed: dict[tuple[str, int], _Failed] = {}
-        self._wishes = _Wishes()
+        self._scanned: Catalog | None = None
+        self._published = -1
+        self._tended: dict[str, tuple[Export, ...]] = {}
+        self._held: dict[Key, _Held] = {}
+        self._failed: dict[Key, _Failed] = {}
+        self._inbox = _Inbox()
         self._uses = itertools.count()
-        self._eager: tuple[str, int] | None = None
+        self._turns = itertools.count()
+        self._eager: Key | None = None
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -101,7 +130,7 @@ class Predictor:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        self._disappoint(self._take_wishes())
+        self._disappoint(*self._take_inbox())
 
     def why_not_ready(self) -> str | None:
         """Why `best` cannot be answered now, or None if it can."""
@@ -109,22 +138,26 @@ class Predictor:
             run = self._catalog.resolve(BEST)
         except TandemError as error:
             return error.message
-        if run.id in self._served:
+        if self.answering(run) is not None:
+            return None
+        # Loaded before and put out since: it comes back with the next request for it.
+        if self._eager == (run.id, run.aimed()):
             return None
         failed = self._failed.get(run.exports[0].key)
-        if failed is not None:
-            return str(failed.error)
-        # Loaded before and put out since: it comes back with the next request for it.
-        return None if self._eager == run.exports[0].key else "the best model is being loaded"
+        return str(failed.error) if failed is not None else "the best model is being loaded"
 
     def catalog(self) -> Catalog:
         """What is on the volume, as last seen."""
         return self._catalog
 
+    def answering(self, run: RunExports, label: str | None = None) -> LoadedModel | None:
+        """What answers for a run under the name that it was asked by, if it is in memory. Does not count as a use."""
+        return self.version(run.id, run.aimed(label))
+
     def loaded(self, run: str) -> LoadedModel | None:
         """The model that answers for this run, if it is in memory. Does not count as a use."""
-        served = self._served.get(run)
-        return served.model if served else None
+        found = self._catalog.run(run)
+        return None if found is None or not (found.exports or found.aliases) else self.answering(found)
 
     def failure(self, export: Export) -> TandemError | None:
         """Why this export cannot be served, if it was tried."""
@@ -133,53 +166,65 @@ class Predictor:
 
     def version(self, run: str, step: int) -> LoadedModel | None:
         """The model of this very export, if it is in memory. Does not count as a use."""
-        served = self._holding((run, step))
-        return served.model if served else None
+        held = self._held.get((run, step))
+        return held.model if held else None
 
-    async def model(self, name: str, *, step: int | None = None) -> LoadedModel:
+    async def model(
+        self, name: str, *, step: int | None = None, label: str | None = None, token: str = ""
+    ) -> LoadedModel:
         """The model that `name` means now, loaded if need be.
 
         Args:
-            name: A run's id or name, or `best`.
+            name: A run's id or name, or an alias; with `@` an alias or a step of it.
             step: Of one export of the run; None: the one that answers for it.
+            label: An alias of the run; None likewise.
+            token: Names the request: equal ones get the same answer from a canary. Without one a share of the requests
+                does, evenly spread.
 
         Raises:
-            NotFoundError: There is no such run, or no export of that step.
+            NotFoundError: There is no such run, alias, or export of that step.
             UnavailableError: Nothing of it can be served yet; says why.
         """
         run = self._catalog.resolve(name)
         if step is not None:
+            alias: str | None = None
             run.export(step)
-        served = self._served.get(run.id) if step is None else self._holding((run.id, step))
-        if served is not None:
-            served.used = next(self._uses)
-            return served.model
-        with self._wishes.lock:
-            future = self._wishes.futures.setdefault((run.id, step), Future())
+        else:
+            alias = run.alias if label is None else label
+            alias = None if label is None and run.step is not None else alias
+            step = run.aimed(label, turn=self._turn(token) if run.aliases else 1.0)
+        held = self._held.get((run.id, step))
+        if held is not None:
+            held.used = next(self._uses)
+            held.asked = held.asked or alias is None
+            return held.model
+        with self._inbox.lock:
+            future = self._inbox.wishes.setdefault((run.id, alias, step), Future())
         self._wake.set()
         # Shielded: others may wait for the same load, so who gives up must not cancel it.
         return await asyncio.shield(asyncio.wrap_future(future))
 
+    async def change(self, order: Order) -> None:
+        """Has the thread do something about aliases; raises what that raises."""
+        future: Future[None] = Future()
+        with self._inbox.lock:
+            self._inbox.orders.append((order, future))
+        self._wake.set()
+        await asyncio.shield(asyncio.wrap_future(future))
+
     def refresh(self) -> None:
-        """Looks at the volume once and loads what is better. Called by one thread at a time."""
-        wishes = self._take_wishes()
+        """Looks at the volume once, moves aliases and loads what is better. Called by one thread at a time."""
+        wishes, orders = self._take_inbox()
         try:
-            self._catalog = catalog = self._store.scan()
-            self._drop_vanished(catalog)
-            for run_id in list(self._served):
-                run = catalog.run(run_id)
-                if run is not None:
-                    self._improve(run)
-            best = catalog.best
-            if best is not None and self._eager != best.exports[0].key:
-                self._improve(best)
-                if best.id in self._served:
-                    self._eager = best.exports[0].key
-            for (run_id, step), future in wishes.items():
-                self._grant(catalog.run(run_id), step, future)
+            self._look()
+            for order, done in orders:
+                self._carry_out(order, done)
+            for (run_id, alias, step), future in wishes.items():
+                self._grant(self._catalog.run(run_id), alias, step, future)
             self._evict()
+            self._publish()
         finally:
-            self._disappoint(wishes)
+            self._disappoint(wishes, orders)
 
     def _follow(self) -> None:
         while not self._stopped.is_set():
@@ -191,109 +236,177 @@ class Predictor:
                 self._metrics.load_failed("unexpected")
                 log.exception("could not look for new models")
 
-    def _holding(self, key: tuple[str, int]) -> _Served | None:
-        served = self._served.get(key[0])
-        return served if served is not None and served.model.key == key else self._versions.get(key)
+    def _look(self) -> None:
+        scanned = self._store.scan()
+        if scanned is not self._scanned:
+            self._take_over(scanned)
+        eager = self._catalog.best
+        due = {run for run, _ in self._held} | self._promotion.waiting
+        due |= {run for run in self._store.changed if self._is_new(run)}
+        for run_id in due if eager is None else {*due, eager.id}:
+            run = self._catalog.run(run_id)
+            if run is not None and (run.exports or run.aliases):
+                self._tend(run)
+        if eager is not None:
+            self._load_eagerly(eager)
+        self._publish()
 
-    def _take_wishes(self) -> dict[Wish, Future[LoadedModel]]:
-        with self._wishes.lock:
-            wishes, self._wishes.futures = self._wishes.futures, {}
-        return wishes
-
-    def _disappoint(self, wishes: dict[Wish, Future[LoadedModel]]) -> None:
-        for (run_id, _), future in wishes.items():
-            if not future.done():
-                future.set_exception(UnavailableError("it cannot be loaded now", where=f"run {run_id}"))
-
-    def _drop_vanished(self, catalog: Catalog) -> None:
-        for run_id in [run_id for run_id in self._served if catalog.run(run_id) is None]:
-            del self._served[run_id]
-        for key in [key for key in self._versions if catalog.run(key[0]) is None]:
-            del self._versions[key]
-        present = {export.key for run in catalog.runs for export in run.exports}
+    def _take_over(self, scanned: Catalog) -> None:
+        self._scanned = self._catalog = scanned
+        self._book.keep(run.id for run in scanned.runs)
+        self._held = {key: held for key, held in self._held.items() if scanned.run(key[0]) is not None}
+        present = {export.key for run in scanned.runs for export in run.exports}
         self._failed = {key: failed for key, failed in self._failed.items() if key in present}
+        self._tended = {run: exports for run, exports in self._tended.items() if scanned.run(run) is not None}
+        for run in scanned.runs:
+            # Without loading anything: there may be thousands.
+            if run.exports and not self._book.knows(run.id):
+                self._promotion.check(run)
+        self._published = -1
+        self._publish()
 
-    def _improve(self, run: RunExports) -> None:
-        """Loads the best export of `run` that works, if it is better than what answers now."""
-        served = self._served.get(run.id)
-        now = self._clock()
-        for export in run.exports:
-            if served is not None and export.rank <= served.model.rank:
-                return
-            failed = self._failed.get(export.key)
-            if failed is not None and now < failed.retry:
-                continue
-            held = self._versions.pop(export.key, None)
-            model = held.model if held is not None else self._try(export)
-            if model is not None:
-                used = served.used if served is not None else next(self._uses)
-                self._served[run.id] = _Served(model=model, used=used)
-                self._metrics.swapped()
-                self._metrics.loaded.set(self._count())
-                log.info("step %s of %s answers now", *reversed(export.key), extra={"run": run.id})
-                return
+    def _is_new(self, run_id: str) -> bool:
+        run = self._catalog.run(run_id)
+        return run is not None and self._tended.get(run_id) is not run.exports
 
-    def _try(self, export: Export) -> LoadedModel | None:
+    def _publish(self) -> None:
+        """Shows the aliases as they are now to those who ask."""
+        if self._published == self._book.changes:
+            return
+        now = [(run, self._book.of(run.id) if run.exports else {}) for run in self._catalog.runs]
+        if any(run.aliases != aliases for run, aliases in now):
+            runs = (run if run.aliases == aliases else replace(run, aliases=aliases) for run, aliases in now)
+            self._catalog = Catalog(tuple(runs))
+        self._published = self._book.changes
+
+    def _tend(self, run: RunExports) -> None:
+        self._tended[run.id] = run.exports
+        before = self._target(run)
+        self._promotion.tend(run)
+        self._publish()  # before the old one goes, so that hardly anybody asks for it in vain
+        after = self._target(run)
+        if after == before or after is None:
+            return
+        self._metrics.swapped()
+        log.info("step %d of %s answers now", after, run.id, extra={"run": run.id})
+        old, new = self._held.get((run.id, before if before is not None else -1)), self._held.get((run.id, after))
+        if old is not None and new is not None:
+            new.used = old.used
+            if not old.asked and before not in {each.step for each in self._book.of(run.id).values()}:
+                del self._held[run.id, old.model.manifest.step]
+
+    def _target(self, run: RunExports) -> int | None:
+        entry = self._book.of(run.id).get(BEST)
+        return None if entry is None else entry.step
+
+    def _load_eagerly(self, run: RunExports) -> None:
+        target = self._target(run)
+        if self._eager == (run.id, target):
+            return
+        held, _ = self._obtain(run, BEST, run.aimed() if target is None else target)
+        if held is not None:
+            held.used = next(self._uses)
+            self._eager = held.model.key
+
+    def _prove(self, export: Export, keep: bool) -> bool:
+        """Whether an export answers now; see `promotion.Prove`."""
+        if export.key in self._held:
+            return True
+        failed = self._failed.get(export.key)
+        if failed is not None and self._clock() < failed.retry:
+            return False
         try:
             model = self._load(export)
         except NotFoundError:
-            return None  # the evaluator keeps a number of exports; the next look will not list it
+            return False  # the evaluator keeps a number of exports; the next look will not list it
         except CorruptExportError as error:
             if export.key not in self._failed:
                 log.error("%s", error, extra={"run": export.manifest.run, "step": export.manifest.step})
             self._failed[export.key] = _Failed(error=error, retry=self._clock() + RETRY_FAILED_SECONDS)
             self._metrics.load_failed(error.code)
-            return None
+            return False
         self._failed.pop(export.key, None)
-        return model
+        if keep:
+            # Until somebody asks for it, it is the first to go.
+            self._held[export.key] = _Held(model=model, used=-1)
+            self._metrics.loaded.set(len(self._held))
+        return True
 
-    def _grant(self, run: RunExports | None, step: int | None, future: Future[LoadedModel]) -> None:
-        served, reason = None, "it was removed from the volume"
-        if run is not None and run.exports:
-            if step is not None:
-                served, reason = self._load_version(run, step)
+    def _obtain(self, run: RunExports, alias: str | None, step: int) -> tuple[_Held | None, str]:
+        """What is to answer, in memory, or why nothing can. An alias that points at what cannot is moved."""
+        reason = "it was removed from the volume"
+        for _ in range(len(run.exports) + 2):
+            held = self._held.get((run.id, step))
+            if held is not None:
+                return held, ""
+            try:
+                export = run.export(step)
+            except NotFoundError as error:
+                reason = error.message
             else:
-                if run.id not in self._served:
-                    self._improve(run)
-                served, reason = self._served.get(run.id), self._why_failed(run.exports[0])
-        if served is not None:
-            served.used = next(self._uses)
-            future.set_result(served.model)
+                if self._prove(export, True):
+                    continue
+                reason = str(failed.error) if (failed := self._failed.get(export.key)) else reason
+            if alias is None or not self._promotion.mend(run, alias, step, reason):
+                break
+            step = self._book.of(run.id)[alias].step
+        if alias == BEST and self._target(run) is None:
+            # Nothing could be written down; it can be answered all the same.
+            answers = (self._held[each.key] for each in run.exports if self._prove(each, True))
+            return next(answers, None), reason
+        return None, reason
+
+    def _grant(self, run: RunExports | None, alias: str | None, step: int, future: Future[LoadedModel]) -> None:
+        held, reason = None, "it was removed from the volume"
+        if run is not None and (run.exports or run.aliases):
+            if alias is not None and alias not in self._book.of(run.id):
+                self._tend(run)
+            entry = self._book.of(run.id).get(alias) if alias is not None else None
+            if entry is not None and (entry.canary is None or entry.canary.step != step):
+                step = entry.step  # it may have moved since it was asked for
+            held, reason = self._obtain(run, alias, step)
+        if held is not None:
+            held.used = next(self._uses)
+            held.asked = held.asked or alias is None
+            future.set_result(held.model)
             return
-        where = None if run is None else f"run {run.id}" if step is None else f"step {step} of run {run.id}"
+        where = None if run is None else f"run {run.id}" if alias is not None else f"step {step} of run {run.id}"
         future.set_exception(UnavailableError(f"no export of it can be served: {reason}", where=where))
 
-    def _load_version(self, run: RunExports, step: int) -> tuple[_Served | None, str]:
-        served = self._holding((run.id, step))
-        if served is not None:
-            return served, ""
+    def _carry_out(self, order: Order, future: Future[None]) -> None:
         try:
-            export = run.export(step)
-        except NotFoundError as error:
-            return None, error.message
-        failed = self._failed.get(export.key)
-        model = self._try(export) if failed is None or self._clock() >= failed.retry else None
-        if model is None:
-            return None, self._why_failed(export)
-        served = self._versions[export.key] = _Served(model=model, used=next(self._uses))
-        return served, ""
+            order(self._promotion, self._catalog)
+        except TandemError as error:
+            future.set_exception(error)
+        except OSError as error:
+            future.set_exception(UnavailableError(f"aliases cannot be written: {error.strerror}"))
+        else:
+            self._publish()
+            future.set_result(None)
 
-    def _why_failed(self, export: Export) -> str:
-        failed = self._failed.get(export.key)
-        return str(failed.error) if failed else "it was removed from the volume"
+    def _take_inbox(self) -> tuple[dict[Wish, Future[LoadedModel]], list[tuple[Order, Future[None]]]]:
+        with self._inbox.lock:
+            wishes, self._inbox.wishes = self._inbox.wishes, {}
+            orders, self._inbox.orders = self._inbox.orders, []
+        return wishes, orders
 
-    def _count(self) -> int:
-        return len(self._served) + len(self._versions)
+    def _disappoint(self, wishes: dict[Wish, Future[LoadedModel]], orders: list[tuple[Order, Future[None]]]) -> None:
+        for (run_id, _, _), future in wishes.items():
+            if not future.done():
+                future.set_exception(UnavailableError("it cannot be loaded now", where=f"run {run_id}"))
+        for _, done in orders:
+            if not done.done():
+                done.set_exception(UnavailableError("aliases cannot be changed now"))
+
+    def _turn(self, token: str) -> float:
+        """A number from 0 to 1 that decides whether a canary answers."""
+        if token:
+            digest = hashlib.blake2b(token.encode(), digest_size=8).digest()
+            return int.from_bytes(digest) / 2**64
+        return next(self._turns) * _GOLDEN % 1.0
 
     def _evict(self) -> None:
-        """Puts out what was not used for longest. Of equal age the answer for a run stays."""
-        while self._count() > self._max_loaded:
-            oldest_run = min(self._served, key=lambda run: self._served[run].used, default=None)
-            oldest_version = min(self._versions, key=lambda key: self._versions[key].used, default=None)
-            if oldest_version is not None and (
-                oldest_run is None or self._versions[oldest_version].used < self._served[oldest_run].used
-            ):
-                del self._versions[oldest_version]
-            elif oldest_run is not None:
-                del self._served[oldest_run]
-        self._metrics.loaded.set(self._count())
+        """Puts out what was not used for longest."""
+        while len(self._held) > self._max_loaded:
+            del self._held[min(self._held, key=lambda key: self._held[key].used)]
+        self._metrics.loaded.set(len(self._held))

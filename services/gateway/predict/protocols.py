@@ -71,7 +71,7 @@ def tensorflow_serving(serving: TensorFlowServing) -> APIRouter:
     @routes.post(f"/labels/{{label}}{PREDICT}", **predicting)
     @needs("predict")
     async def predict_label(model: str, label: str, request: Request) -> Response:
-        """The same by the export that a label names: `best` or `latest`."""
+        """The same by the export that a label names, an alias of the run."""
         return respond(await serving.predict(_asked(request, model, label=label)))
 
     @routes.get("/metadata", responses=plainly())

@@ -14,11 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.access.scopes import needs
 from services.gateway.errors import documented
+from services.gateway.predict.aliases import AUTOMATIC, BEST
 from services.gateway.predict.classify import DEFAULT_TOP, MOST_TOP, Classifier
 from services.gateway.predict.predictor import Predictor
 from services.gateway.predict.protocols import plainly, respond
 from services.gateway.predict.service import plain_refusal
-from services.gateway.predict.store import BEST, RunExports
+from services.gateway.predict.store import RunExports
 from services.gateway.predict.tfserving import TensorFlowServing
 from shared.errors import TandemError
 
@@ -64,6 +65,7 @@ class ModelView(BaseModel):
     precision_at_1: float
     classes: list[str] = Field(description="in the order of their labels")
     input_shape: tuple[int, int, int] = Field(description="height, width, channels")
+    aliases: dict[str, int] = Field(description="the steps that the run's aliases point at")
     steps: list[int] = Field(description="of its exports, best first; each can be asked as `<model>@<step>`")
     loaded: bool = Field(description="false: the first request waits until it is loaded")
 
@@ -175,8 +177,8 @@ def router(*, predictor: Predictor, classifier: Classifier, serving: TensorFlowS
 
 
 def _view(asked: str, run: RunExports, predictor: Predictor) -> ModelView:
-    loaded = predictor.loaded(run.id)
-    manifest = loaded.manifest if loaded else run.exports[0].manifest
+    loaded = predictor.answering(run)
+    manifest = loaded.manifest if loaded else run.current().manifest
     return ModelView(
         model=asked,
         run=run.id,
@@ -187,6 +189,7 @@ def _view(asked: str, run: RunExports, predictor: Predictor) -> ModelView:
         precision_at_1=manifest.precision_at_1,
         classes=list(manifest.classes),
         input_shape=manifest.input_shape,
+        aliases={alias: run.aimed(alias) for alias in sorted({*run.aliases, *AUTOMATIC})},
         steps=[each.manifest.step for each in run.exports],
         loaded=loaded is not None,
     )

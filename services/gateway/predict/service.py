@@ -117,9 +117,9 @@ class PredictService:
             DeadlineError: It was not loaded in time.
         """
         step = None if request.version is None else number(request.version)
-        if request.label is not None:
-            step = self._predictor.catalog().resolve(request.name).labelled(request.label).manifest.step
-        request.model = await self._in_time(request, self._predictor.model(request.name, step=step))
+        token = request.header(b"x-request-id")
+        asked = self._predictor.model(request.name, step=step, label=request.label, token=token)
+        request.model = await self._in_time(request, asked)
         return request.model
 
     async def pictures(self, request: PredictRequest, make: Callable[[], Images]) -> Images:

@@ -11,32 +11,34 @@ The name of a model is, in this order:
 1. `best`: the newest run that has an export. Newest is the greatest run id, which begins with the time of its making.
 2. a run's id.
 3. a run's name: the newest run of that name that has an export.
-4. any of these, `@` and a step: that run's export of that step, whether it is the best or not.
+4. an alias: the newest run that has one of that name.
+5. any of these, `@` and a step: that run's export of that step, whether it is the best or not; or `@` and an alias.
 
-Of a run the better export is the one of higher precision at 1 (of the weights it was made of); of equals, the later.
+Of a run `best` answers. The better export is the one of higher precision at 1 (of the weights it was made of); of
+equals, the earlier.
 """
 
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.gateway.marks import Stamp, stamp_of
 from services.gateway.names import RunNames
+from services.gateway.predict.aliases import BEST, LATEST
 from shared.checkpoints import read_spec
 from shared.errors import CorruptRecordError, NotFoundError, TandemError, UnavailableError, VolumeError
 from shared.layout import MANIFEST, RunFolder, Volume, listed_steps
-from shared.records import ExportManifest, read_record
+from shared.records import Alias, ExportManifest, read_record
 
-BEST = "best"
 NEWEST = 500
 ROUND = 60
 CHANGED_SECONDS = 3600.0
 READING_SECONDS = 0.25
-LATEST = "latest"
 _HINT = "GET /v1/models lists what can be asked"
+_ALIASES = "GET /v1/models/{model}/aliases lists them"
 _VERSIONS = "GET /v1/models/{model} lists the versions that can be asked"
 
 log = logging.getLogger(__name__)
@@ -56,17 +58,31 @@ class Export:
 
     @property
     def rank(self) -> tuple[float, int]:
-        """Greater is better."""
-        return self.manifest.precision_at_1, self.manifest.step
+        """Greater is better: of equally precise ones the earlier, since nothing is gained by a change."""
+        return self.manifest.precision_at_1, -self.manifest.step
 
 
 @dataclass(frozen=True)
 class RunExports:
-    """The exports of one run, best first."""
+    """The exports of one run, best first, and what its names point at.
+
+    Attributes:
+        id: The run's id.
+        name: The run's name.
+        exports: Best first.
+        significant: Whether `best` moves only to what is significantly better.
+        aliases: What each alias points at.
+        alias: The one that the name asked for stands for.
+        step: The step that it stands for instead, where it names one.
+    """
 
     id: str
     name: str | None
     exports: tuple[Export, ...] = ()
+    significant: bool = False
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
+    alias: str = BEST
+    step: int | None = None
 
     def export(self, step: int) -> Export:
         """The export of one step.
@@ -79,17 +95,42 @@ class RunExports:
                 return export
         raise NotFoundError(f"there is no export of step {step}", where=f"run {self.id}", hint=_VERSIONS)
 
+    def current(self) -> Export:
+        """The export that answers under the name asked for; the best one where that is gone from the volume."""
+        try:
+            return self.export(self.aimed())
+        except NotFoundError:
+            return self.exports[0]
+
     def labelled(self, label: str) -> Export:
-        """The export that a label names: `best`, or `latest`, the one of the greatest step.
+        """The export that an alias points at.
 
         Raises:
-            NotFoundError: There is no such label.
+            NotFoundError: There is no such alias, or its export is gone.
         """
-        if label == BEST and self.exports:
-            return self.exports[0]
-        if label == LATEST and self.exports:
-            return max(self.exports, key=lambda export: export.manifest.step)
-        raise NotFoundError(f"there is no label {label[:80]!r}", where=f"run {self.id}")
+        return self.export(self.aimed(label))
+
+    def aimed(self, label: str | None = None, *, turn: float = 1.0) -> int:
+        """The step whose export is to answer one request.
+
+        Args:
+            label: The alias that is asked; None: what the name stands for.
+            turn: From 0 to 1. Below the share of a canary, that answers.
+
+        Raises:
+            NotFoundError: There is no such alias.
+        """
+        if label is None and self.step is not None:
+            return self.step
+        alias = self.alias if label is None else label
+        found = self.aliases.get(alias)
+        if found is not None:
+            return found.canary.step if found.canary is not None and turn < found.canary.share else found.step
+        if alias == BEST and self.exports:
+            return self.exports[0].manifest.step
+        if alias == LATEST and self.exports:
+            return max(export.manifest.step for export in self.exports)
+        raise NotFoundError(f"there is no alias {alias[:80]!r}", where=f"run {self.id}", hint=_ALIASES)
 
 
 class Catalog:
@@ -106,14 +147,17 @@ class Catalog:
             if run.name is not None:
                 self._by_name.setdefault(run.name, run)
         self._by_name |= {run.id: run for run in runs}
+        for run in runs:
+            for alias in run.aliases:
+                self._by_name.setdefault(alias, replace(run, alias=alias))
         self._by_name.pop(BEST, None)
         self.best = next((run for run in runs if run.exports), None)
         if self.best is not None:
             self._by_name[BEST] = self.best
 
     def run(self, run_id: str) -> RunExports | None:
-        """The run of this id, or the one export of it that `<id>@<step>` names."""
-        found = self._find(run_id)
+        """The run of this id."""
+        found = self._by_name.get(run_id)
         return found if found is not None and found.id == run_id else None
 
     def resolve(self, model: str) -> RunExports:
@@ -130,16 +174,18 @@ class Catalog:
             raise UnavailableError("no checkpoint has been judged yet", where="model best", hint=_WAIT)
         if found is None:
             shown = model if len(model) <= 80 else f"{model[:80]}…"
-            raise NotFoundError(f"there is no run of that id or name, nor is it {BEST!r}", where=shown, hint=_HINT)
+            raise NotFoundError("there is no run of that id or name, nor an alias", where=shown, hint=_HINT)
         raise UnavailableError("none of its checkpoints has been judged yet", where=f"run {found.id}", hint=_WAIT)
 
     def _find(self, model: str) -> RunExports | None:
-        name, at, step = model.rpartition("@")
+        name, at, which = model.rpartition("@")
         found = self._by_name.get(name if at else model)
         if found is None or not at:
             return found
-        exports = tuple(each for each in found.exports if str(each.manifest.step) == step)
-        return RunExports(id=f"{found.id}@{step}", name=found.name, exports=exports) if exports else None
+        if which in found.aliases or which in (BEST, LATEST):
+            return replace(found, alias=which)
+        exports = tuple(each for each in found.exports if str(each.manifest.step) == which)
+        return replace(found, exports=exports, step=exports[0].manifest.step) if exports else None
 
 
 _WAIT = "Ask again once the evaluator has judged a checkpoint"
@@ -201,6 +247,11 @@ class ExportStore:
             self._catalog = Catalog(tuple(runs))
         return self._catalog
 
+    @property
+    def changed(self) -> frozenset[str]:
+        """The runs whose exports have changed of late, since they were first read."""
+        return frozenset(self._changed)
+
     def _due(self) -> set[str]:
         """Which runs are to be looked at now."""
         now = self._clock()
@@ -220,18 +271,19 @@ class ExportStore:
             export for step in listed_steps(folder.exports) if (export := self._export(folder, step)) is not None
         ]
         exports.sort(key=lambda export: export.rank, reverse=True)
-        name = seen.run.name if seen is not None else self._name(folder)
         if seen is not None:
             self._changed[folder.id] = self._clock()
-        self._seen[folder.id] = _Seen(mark=mark, run=RunExports(id=folder.id, name=name, exports=tuple(exports)))
+        run = replace(seen.run if seen is not None else self._named(folder), exports=tuple(exports))
+        self._seen[folder.id] = _Seen(mark=mark, run=run)
         return True
 
-    def _name(self, folder: RunFolder) -> str | None:
+    def _named(self, folder: RunFolder) -> RunExports:
         try:
-            return read_spec(folder).name
+            spec = read_spec(folder)
         except (NotFoundError, VolumeError, OSError) as error:
             self._problem(error, folder.spec)
-            return None
+            return RunExports(id=folder.id, name=None)
+        return RunExports(id=folder.id, name=spec.name, significant=spec.promotion == "significant")
 
     def _export(self, folder: RunFolder, step: int) -> Export | None:
         path = folder.export(step) / MANIFEST

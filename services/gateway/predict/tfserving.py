@@ -82,8 +82,7 @@ class TensorFlowServing:
             return run, run.export(number(version))
         if label is not None:
             return run, run.labelled(label)
-        loaded = self._predictor.loaded(run.id)
-        return run, run.export(loaded.manifest.step) if loaded else run.exports[0]
+        return run, run.current()
 
     async def _predict(self, request: PredictRequest) -> Reply:
         body = await self._service.body(request)

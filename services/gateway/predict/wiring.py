@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
-from services.gateway.predict import protocols, routes
+from services.gateway.predict import alias_routes, protocols, routes
+from services.gateway.predict.aliases import Tell
 from services.gateway.predict.batching import Batcher
 from services.gateway.predict.bodies import BodyReader
 from services.gateway.predict.classify import Classifier
@@ -30,15 +31,19 @@ class Predicting:
         settings: What it is told.
         volume: Where exports lie.
         registry: Where its metrics are declared.
+        tell: Writes an event of a run.
     """
 
-    def __init__(self, *, settings: PredictSettings, volume: Volume, registry: CollectorRegistry) -> None:
+    def __init__(self, *, settings: PredictSettings, volume: Volume, registry: CollectorRegistry, tell: Tell) -> None:
         metrics = PredictMetrics(registry)
         self.predictor = Predictor(
+            volume=volume,
             store=ExportStore(volume),
             load=OnnxLoader(threads=settings.predict_threads, largest_batch=settings.predict_max_batch),
             metrics=metrics,
             clock=time.monotonic,
+            wall=time.time,
+            tell=tell,
             max_loaded=settings.predict_max_loaded,
             poll_seconds=settings.predict_poll_seconds,
         )
@@ -76,6 +81,7 @@ class Predicting:
             routes.router(predictor=self.predictor, classifier=self._classifier, serving=self._serving),
             protocols.tensorflow_serving(self._serving),
             protocols.open_inference(self._inference),
+            alias_routes.router(predictor=self.predictor),
         ]
 
     def install(self, app: FastAPI) -> None:

@@ -44,7 +44,9 @@ class Locked:
         async def slow() -> StreamingResponse:
             return StreamingResponse(self.lines(), media_type="text/event-stream")
 
-        predicting = Predicting(settings=PredictSettings(), volume=bench.volume, registry=CollectorRegistry())
+        predicting = Predicting(
+            settings=PredictSettings(), volume=bench.volume, registry=CollectorRegistry(), tell=lambda *_, **__: None
+        )
         self.app = bench.app(
             routers=[*predicting.routers(), page_router(), self.slow],
             keyring=Keyring(self.file),

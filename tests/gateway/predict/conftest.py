@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client import CollectorRegistry
 
-from services.gateway.predict import protocols, routes
+from services.gateway.predict import alias_routes, protocols, routes
 from services.gateway.predict.batching import Batcher
 from services.gateway.predict.bodies import BodyReader
 from services.gateway.predict.classify import Classifier
@@ -111,6 +111,7 @@ class Serving:
     classifier: Classifier
     tensorflow: TensorFlowServing
     inference: OpenInference
+    told: list[tuple[str, str]]
 
     def routers(self) -> list[APIRouter]:
         """What `Predicting.routers` gives."""
@@ -118,6 +119,7 @@ class Serving:
             routes.router(predictor=self.predictor, classifier=self.classifier, serving=self.tensorflow),
             protocols.tensorflow_serving(self.tensorflow),
             protocols.open_inference(self.inference),
+            alias_routes.router(predictor=self.predictor),
         ]
 
     async def ask(
@@ -184,12 +186,16 @@ def make_serving(models: ModelVolume) -> Iterator[Callable[..., Serving]]:
         clock: Callable[[], float] = time.monotonic,
     ) -> Serving:
         registry = CollectorRegistry()
+        told: list[tuple[str, str]] = []
         metrics = PredictMetrics(registry)
         predictor = Predictor(
+            volume=models.volume,
             store=ExportStore(models.volume),
             load=load or OnnxLoader(threads=1, largest_batch=max_batch),
             metrics=metrics,
             clock=clock,
+            wall=lambda: 5.0,
+            tell=lambda run, kind, message, **details: told.append((run, message)),
             max_loaded=max_loaded,
         )
         batcher = Batcher(clock=time.monotonic, metrics=metrics, max_batch=max_batch, max_waiting=max_waiting)
@@ -211,6 +217,7 @@ def make_serving(models: ModelVolume) -> Iterator[Callable[..., Serving]]:
             Classifier(service=service, reader=reader),
             TensorFlowServing(service=service, predictor=predictor, reader=reader),
             OpenInference(service=service, predictor=predictor, reader=reader),
+            told,
         )
         predictor.refresh()
         if start_batcher:

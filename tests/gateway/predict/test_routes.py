@@ -73,6 +73,7 @@ def test_model_is_shown_by_the_name_of_its_run(site) -> None:
     assert model == {
         "model": "flowers",
         "run": OLD,
+        "aliases": {"best": 3, "latest": 3},
         "name": "flowers",
         "step": 3,
         "weights": "ema",

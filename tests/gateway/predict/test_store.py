@@ -17,11 +17,11 @@ def test_best_is_the_newest_run_that_has_an_export(models) -> None:
     assert ExportStore(models.volume).scan().resolve("best").id == NEW
 
 
-def test_export_of_higher_precision_comes_first_and_of_equal_ones_the_later(models) -> None:
+def test_export_of_higher_precision_comes_first_and_of_equal_ones_the_earlier(models) -> None:
     for step, precision in ((10, 0.5), (20, 0.7), (30, 0.7), (40, 0.6)):
         models.export(OLD, step, precision=precision)
     run = ExportStore(models.volume).scan().resolve(OLD)
-    assert [export.manifest.step for export in run.exports] == [30, 20, 40, 10]
+    assert [export.manifest.step for export in run.exports] == [20, 30, 40, 10]
 
 
 def test_name_means_its_newest_run_that_has_an_export(models) -> None:
@@ -73,7 +73,7 @@ def test_export_that_comes_or_goes_is_seen_at_the_next_scan(models) -> None:
     first = models.export(OLD, 1)
     assert [export.manifest.step for export in store.scan().resolve(OLD).exports] == [1]
     models.export(OLD, 2)
-    assert [export.manifest.step for export in store.scan().resolve(OLD).exports] == [2, 1]
+    assert [export.manifest.step for export in store.scan().resolve(OLD).exports] == [1, 2]
     first.rename(first.parent / ".trash-1")
     assert [export.manifest.step for export in store.scan().resolve(OLD).exports] == [2]
 
@@ -121,7 +121,6 @@ def test_a_step_after_the_name_means_that_export_and_no_other(models) -> None:
     catalog = ExportStore(models.volume).scan()
     for name in (f"{OLD}@20", "run@20", "best@20"):
         found = catalog.resolve(name)
-        assert (found.id, [each.manifest.step for each in found.exports]) == (f"{OLD}@20", [20])
-        assert catalog.run(found.id) == found
+        assert (found.id, found.aimed(), [each.manifest.step for each in found.exports]) == (OLD, 20, [20])
     with pytest.raises(NotFoundError):
         catalog.resolve(f"{OLD}@15")

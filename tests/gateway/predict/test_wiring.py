@@ -20,7 +20,9 @@ def test_wired_parts_answer_and_leave_no_thread_behind(models, bench) -> None:
     models.export(RUN, 3)
     before = set(threading.enumerate())
     registry = CollectorRegistry()
-    predicting = Predicting(settings=PredictSettings(), volume=models.volume, registry=registry)
+    predicting = Predicting(
+        settings=PredictSettings(), volume=models.volume, registry=registry, tell=lambda *_, **__: None
+    )
     app = create_app(
         dataclasses.replace(bench.parts, predictor=predicting.predictor),
         registry=registry,

@@ -1,0 +1,155 @@
+"""What the aliases of runs point at: `runs/<run>/aliases.json`, of which the predictor's thread is the one writer.
+
+A move is made under the lock of the run's exports, which evaluators hold while they remove some: an alias comes to
+point at an export that is there, and from then on that export stays.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from services.gateway.predict.metrics import PredictMetrics
+from shared.errors import ConflictError, InputError, VolumeError
+from shared.layout import MANIFEST, RunFolder, Volume
+from shared.locks import exclusive_lock
+from shared.records import Alias, Aliases, Canary, Move, read_record_or_none, write_record
+
+BEST = "best"
+LATEST = "latest"
+AUTOMATIC = (BEST, LATEST)
+"""Aliases that every run has and that move by themselves; `labelled` knows what they mean before they have moved."""
+
+ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,39}", re.ASCII)
+KEPT_MOVES = 20
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[..., None]
+"""Called with the run, the kind of event, a message, and details as keywords."""
+
+
+def checked_alias(name: str) -> str:
+    """The name of an alias from outside.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not ALIAS.fullmatch(name):
+        shown = name if len(name) <= 60 else f"{name[:60]}…"
+        raise InputError(f"{shown!r} is not an alias", where="alias", hint="Small letters, digits, - and _, at most 40")
+    return name
+
+
+def set_by_hand(folder: RunFolder) -> dict[str, int]:
+    """The aliases of a run that somebody has set, and the steps that they point at. A damaged file has none."""
+    try:
+        record = read_record_or_none(folder.aliases, Aliases)
+    except VolumeError:
+        return {}
+    entries = {} if record is None else record.aliases
+    return {name: entry.step for name, entry in entries.items() if entry.pinned or name not in AUTOMATIC}
+
+
+class AliasBook:
+    """Keeps the aliases of every run. Used by one thread.
+
+    Args:
+        volume: The volume.
+        clock: Seconds since the epoch.
+        tell: Writes an event.
+        metrics: Where moves are counted.
+    """
+
+    def __init__(self, *, volume: Volume, clock: Callable[[], float], tell: Tell, metrics: PredictMetrics) -> None:
+        self._volume = volume
+        self._clock = clock
+        self._tell = tell
+        self._metrics = metrics
+        self._known: dict[str, dict[str, Alias]] = {}
+        self._unread: set[str] = set()
+        self.changes = 0
+        """Grows with each change."""
+
+    def knows(self, run: str) -> bool:
+        """Whether the aliases of a run have been read."""
+        return run in self._known
+
+    def of(self, run: str) -> Mapping[str, Alias]:
+        """The aliases of a run, by name; read from the volume the first time."""
+        if run not in self._known:
+            try:
+                record = read_record_or_none(self._volume.run(run).aliases, Aliases)
+            except VolumeError as error:
+                log.error("%s", error, extra={"run": run})
+                self._unread.add(run)
+                record = None
+            self._known[run] = {} if record is None else dict(record.aliases)
+        return self._known[run]
+
+    def keep(self, runs: Iterable[str]) -> None:
+        """Forgets all runs but these."""
+        runs = set(runs)
+        self._known = {run: aliases for run, aliases in self._known.items() if run in runs}
+        self._unread &= runs
+
+    def move(self, run: str, alias: str, step: int, *, precision: float, reason: str, pinned: bool = False) -> bool:
+        """Points an alias at an export; a canary of it ends. Returns whether it did: not if the export is gone.
+
+        Raises:
+            ConflictError: The file cannot be read, so it must not be replaced.
+            OSError: It could not be written.
+        """
+        before = self.of(run).get(alias)
+        move = Move(step=step, precision_at_1=precision, reason=reason, time=self._clock())
+        moves = (*(before.moves if before is not None else ()), move)[-KEPT_MOVES:]
+        changed = Alias(moves=moves, pinned=pinned)
+        return self._change(run, alias, changed, reason=reason, needs=step)
+
+    def pin(self, run: str, alias: str, *, pinned: bool, reason: str) -> None:
+        """Says whether an alias stays where it is. Raises like `move`."""
+        self._change(run, alias, self.of(run)[alias].model_copy(update={"pinned": pinned}), reason=reason)
+
+    def canary(self, run: str, alias: str, canary: Canary | None, *, reason: str) -> bool:
+        """Has an export answer a share of the requests, or none any more. Returns and raises like `move`."""
+        changed = self.of(run)[alias].model_copy(update={"canary": canary})
+        return self._change(run, alias, changed, reason=reason, needs=None if canary is None else canary.step)
+
+    def back(self, run: str, alias: str, moves: tuple[Move, ...], *, reason: str, pinned: bool) -> bool:
+        """Points an alias at where it was after `moves`, its first ones. Returns and raises like `move`."""
+        move = moves[-1].model_copy(update={"reason": reason, "time": self._clock()})
+        changed = Alias(moves=(*moves[:-1], move), pinned=pinned)
+        return self._change(run, alias, changed, reason=reason, needs=move.step)
+
+    def remove(self, run: str, alias: str, *, reason: str) -> None:
+        """Removes an alias. Raises like `move`."""
+        self._change(run, alias, None, reason=reason)
+
+    def _change(self, run: str, alias: str, changed: Alias | None, *, reason: str, needs: int | None = None) -> bool:
+        folder = self._volume.run(run)
+        if run in self._unread:
+            raise ConflictError("cannot be read, so it is not replaced", where=str(folder.aliases))
+        aliases = dict(self.of(run))
+        before = aliases.pop(alias, None)
+        if changed is not None:
+            aliases[alias] = changed
+        with exclusive_lock(folder.exports / ".lock"):
+            if needs is not None and not (folder.export(needs) / MANIFEST).exists():
+                return False
+            write_record(folder.aliases, Aliases(aliases=aliases))
+        self._known[run] = aliases
+        self.changes += 1
+        self._metrics.alias(run, alias, None if changed is None else changed.step)
+        self._tell(run, "alias", f"{alias}: {reason}", **_details(alias, before, changed))
+        return True
+
+
+def _details(alias: str, before: Alias | None, now: Alias | None) -> dict[str, Any]:
+    canary = None if now is None or now.canary is None else now.canary.model_dump()
+    return {
+        "alias": alias,
+        "step": None if now is None else now.step,
+        "before": None if before is None else before.step,
+        "pinned": now is not None and now.pinned,
+        "canary": canary,
+    }
