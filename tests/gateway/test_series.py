@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.series import BLOCK_BYTES, FIELDS, Points, SeriesReader, thinned, view
@@ -141,6 +141,7 @@ def test_what_was_given_out_does_not_change_when_more_is_read(folder: RunFolder)
     assert losses_of(before) == [1, 2]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 100), max_size=200), st.integers(2, 50))
 def test_thinning_keeps_ends_extremes_order_and_the_limit(losses: list[float], most: int) -> None:
     points = columns([point(step, loss) for step, loss in enumerate(losses)])
