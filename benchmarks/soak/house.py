@@ -138,6 +138,9 @@ class House:
             code = member.stop(seconds)
             if code != 0:
                 self.troubles.append(f"{member.role} was asked to stop and ended with {code}")
+        deadline = time.monotonic() + seconds
+        while any(True for _ in self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.2)  # a trainer that has said its last word still has to end
 
     def kill_all(self) -> None:
         """Ends whatever is there at once."""

@@ -209,6 +209,7 @@ def _steer_and_serve(
         keyring=keyring,
         audit=Audit(path=volume.gateway / "audit.jsonl", clock=time.time),
         rates=Rates(per_second=settings.rates, clock=time.monotonic),
+        local_only=not keyring.asks,
     )
     predicting.install(app)
     loop.start()

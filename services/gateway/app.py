@@ -38,6 +38,7 @@ def create_app(
     keyring: Keyring | None = None,
     audit: Audit | None = None,
     rates: Rates | None = None,
+    local_only: bool = False,
 ) -> FastAPI:
     """The application.
 
@@ -50,6 +51,7 @@ def create_app(
         keyring: Knows who may ask; None: everybody may.
         audit: Where it is written down who asked for a change.
         rates: How often one client may ask.
+        local_only: Whether only this machine can connect, as without keys; then web pages of others are refused.
     """
     app: FastAPI = _Api(
         title="tandem",
@@ -62,7 +64,14 @@ def create_app(
         middleware=[
             Middleware(Counted, metrics=RequestMetrics(registry)),
             Middleware(Guard),
-            Middleware(Gate, routes=lambda: app.routes, keyring=keyring or Keyring(), audit=audit, rates=rates),
+            Middleware(
+                Gate,
+                routes=lambda: app.routes,
+                keyring=keyring or Keyring(),
+                audit=audit,
+                rates=rates,
+                local_only=local_only,
+            ),
             Middleware(BodyLimit, limit_of=_limits(body_bytes, picture_bytes)),
         ],
     )

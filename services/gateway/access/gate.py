@@ -16,6 +16,7 @@ from services.gateway.access.audit import CALL, Audit, Call
 from services.gateway.access.keyring import ANYBODY, Caller, Keyring, require
 from services.gateway.access.rates import Rates, client_of
 from services.gateway.access.scopes import Entry, entries, find
+from services.gateway.access.strangers import refuse_strangers
 from shared.errors import ForbiddenError, RateLimitedError, TandemError, UnauthenticatedError
 
 
@@ -42,6 +43,7 @@ class Gate:
         keyring: Knows the keys.
         audit: Where calls for `control` are written down; None: nowhere.
         rates: How often a client may ask; None: as it likes.
+        local_only: Whether only this machine can connect, and web pages of others must be told apart.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Gate:
         keyring: Keyring,
         audit: Audit | None,
         rates: Rates | None = None,
+        local_only: bool = False,
     ) -> None:
         self._app = app
         self._routes = routes
         self._keyring = keyring
         self._audit = audit
         self._rates = rates
+        self._local_only = local_only
         self._table: list[Entry] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,6 +102,8 @@ class Gate:
             self._count(scope, entry, ANYBODY)  # so that nobody tries keys faster than others may ask
             raise
         scope.setdefault(CALL, Call(caller=caller))
+        if self._local_only:
+            refuse_strangers(scope["method"], scope["headers"])
         require(caller, entry.needs.scopes)
         return caller
 
