@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from shared.errors import SpecError
 
@@ -335,6 +335,9 @@ def ema_kind(decay: float) -> str:
     return f"ema-{decay!r}"
 
 
+UNWRITABLE = "has a character that no file can hold (half of a surrogate pair)"
+
+
 def parse_spec(values: Any, *, source: str) -> RunSpec:
     """A checked spec from parsed YAML or JSON.
 
@@ -347,10 +350,42 @@ def parse_spec(values: Any, *, source: str) -> RunSpec:
     """
     if not isinstance(values, dict):
         raise SpecError(f"a run's specification is a mapping, not {type(values).__name__}", where=source)
+    if (place := _unwritable(values)) is not None:
+        raise SpecError(UNWRITABLE, where=f"{source}: {place}")
     try:
         return RunSpec.model_validate(values)
     except ValidationError as error:
         raise spec_error(error, source=source) from error
+
+
+def _unwritable(values: Any) -> str | None:
+    """The path of a text, key or value, that cannot be encoded, as JSON and YAML can hold; None if there is none."""
+    left, seen = [("", values)], set()
+    while left:
+        place, value = left.pop()
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return place
+        elif (
+            isinstance(value, dict | list) and id(value) not in seen
+        ):  # YAML's aliases may stand for much, or for itself
+            seen.add(id(value))
+            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                path = f"{place}.{key}".lstrip(".").encode(errors="replace").decode()
+                left += [(path, key), (path, inner)]
+    return None
+
+
+def _writable(values: dict[str, Any]) -> dict[str, Any]:
+    if (place := _unwritable(values)) is not None:
+        raise ValueError(f"{place}: {UNWRITABLE}")
+    return values
+
+
+Changes = Annotated[dict[str, Any], AfterValidator(_writable)]
+"""What is to be laid over a spec, not yet checked, but for characters that could not even be told of."""
 
 
 def spec_error(error: ValidationError, *, source: str) -> SpecError:
@@ -377,7 +412,7 @@ def load_recipe(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SpecError("no such recipe", where=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
         raise SpecError(f"not YAML: {error}", where=str(path)) from error
     if not isinstance(values, dict):
         raise SpecError("a recipe is a mapping of keys to values", where=str(path))

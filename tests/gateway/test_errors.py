@@ -159,3 +159,20 @@ def test_requests_are_counted_by_template_never_by_path(client: Any, bench: Any)
     labels = {"method": "GET", "route": "/v1/things/{name}", "code": "200"}
     assert bench.registry.get_sample_value(count, labels) == 3
     assert bench.registry.get_sample_value(count, {"method": "GET", "route": "unknown", "code": "404"}) == 3
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        rb'{"labels": {"a": "\ud800"}}',
+        rb'{"dataset": {"kind": "npz", "path": "\udcff"}}',
+        rb'{"model": {"options": {"\ud800": 1}}}',
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/runs", "/v1/specs:check"])
+def test_a_character_that_no_file_can_hold_is_refused_by_its_field(bench: Any, path: str, spec: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = bench.client().post(path, content=b'{"spec": ' + spec + b"}", headers=headers)
+    assert answer.status_code == 422
+    assert "surrogate" in answer.json()["error"]["message"]
+    assert bench.runs.situations() == []

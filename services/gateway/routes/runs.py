@@ -1,7 +1,7 @@
 """`/v1/runs`: start, list and show runs, and ask something of one."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -17,6 +17,7 @@ from services.gateway.parts import NeedsRuns, NeedsViews
 from services.gateway.state import STATES
 from services.gateway.views import RUN_ID, ProblemView, RunsView, RunView, run_view
 from shared import layout
+from shared.spec import Changes
 
 ONE = f"/{{run:{NAME}}}"
 
@@ -57,7 +58,7 @@ class RunRequest(BaseModel):
     )
 
     recipe: str | None = Field(default=None, description="a name of GET /v1/recipes; null: the defaults")
-    spec: dict[str, Any] = Field(default_factory=dict, description="keys of a RunSpec, laid over the recipe")
+    spec: Changes = Field(default_factory=dict, description="keys of a RunSpec, laid over the recipe")
     priority: Priority = 0
 
 
@@ -73,7 +74,7 @@ class ForkRequest(BaseModel):
         default=None, description="of the checkpoint; null: the newest"
     )
     recipe: str | None = Field(default=None, description="a name of GET /v1/recipes; null: the run's own specification")
-    spec: dict[str, Any] = Field(default_factory=dict, description="keys of a RunSpec, laid over that")
+    spec: Changes = Field(default_factory=dict, description="keys of a RunSpec, laid over that")
     priority: Priority = 0
 
 
@@ -113,7 +114,7 @@ class ResumeRequest(Asked):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"steps": 2000}})
 
     steps: Steps | None = Field(default=None, description="how many it is to make in all, to make more than before")
-    spec: dict[str, Any] = Field(
+    spec: Changes = Field(
         default_factory=dict, description="what its specification is taken to be; refused if it is another one"
     )
 

@@ -10,7 +10,7 @@ from services.gateway.access.scopes import needs
 from services.gateway.parts import NeedsParts, NeedsRuns
 from services.gateway.routes.runs import looks_like
 from shared import layout, recipes
-from shared.spec import RunSpec, overlay
+from shared.spec import Changes, RunSpec, overlay
 
 routes = APIRouter(prefix="/v1", tags=["specs"])
 
@@ -24,7 +24,7 @@ class CheckRequest(BaseModel):
     run: Annotated[str, Field(json_schema_extra=looks_like(layout.RUN_ID.pattern))] | None = Field(
         default=None, description="a run whose specification comes first, as in a fork"
     )
-    spec: dict[str, Any] = Field(default_factory=dict, description="keys of a RunSpec, laid over that")
+    spec: Changes = Field(default_factory=dict, description="keys of a RunSpec, laid over that")
 
 
 class FieldProblem(BaseModel):
