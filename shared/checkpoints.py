@@ -18,7 +18,7 @@ import safetensors.numpy
 
 from shared import atomic
 from shared.errors import CorruptCheckpointError, CorruptRecordError, NoGoodCheckpointError, NotFoundError, VolumeError
-from shared.layout import MANIFEST, SAFETENSORS, RunFolder, listed_steps
+from shared.layout import MANIFEST, SAFETENSORS, WEIGHTS_KIND, RunFolder, listed_steps
 from shared.records import (
     CheckpointManifest,
     FileRecord,
@@ -130,6 +130,7 @@ class CheckpointStore:
                 where=str(path),
                 hint="It was copied or renamed",
             )
+        _require_weights(manifest, path)
         return Checkpoint(folder=folder, manifest=manifest, manifest_sha256=hashlib.sha256(data).hexdigest())
 
     def newest_good(self, *, on_corrupt: Callable[[int, VolumeError], None]) -> Checkpoint | None:
@@ -240,6 +241,17 @@ class CheckpointStore:
         return atomic.sweep(self._folder.checkpoints)
 
 
+def _require_weights(manifest: CheckpointManifest, path: Path) -> None:
+    """Makes sure that a manifest names a file for each kind of weights, and no other files: they are read by name."""
+    kinds = {name.removesuffix(SAFETENSORS) for name in manifest.files if name.endswith(SAFETENSORS)}
+    strange = [name for name in manifest.files if name.removesuffix(SAFETENSORS) not in kinds]
+    strange += [kind for kind in kinds if kind != OPTIMIZER and not WEIGHTS_KIND.fullmatch(kind)]
+    if strange or not set(manifest.weights) <= kinds:
+        raise CorruptCheckpointError(
+            f"names other files than those of its weights: {', '.join(strange or manifest.weights)}", where=str(path)
+        )
+
+
 def pinned_steps(folder: RunFolder) -> frozenset[int]:
     """The steps whose checkpoints are never removed.
 
@@ -269,6 +281,7 @@ def initial_checkpoint(folder: RunFolder) -> Checkpoint | None:
     if digest != origin.parent.manifest_sha256:
         raise CorruptCheckpointError("is not the manifest that origin.json names", where=str(path))
     manifest = parse_record(data, CheckpointManifest, source=path)
+    _require_weights(manifest, path)
     return Checkpoint(folder=folder.initial, manifest=manifest, manifest_sha256=digest)
 
 

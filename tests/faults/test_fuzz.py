@@ -3,7 +3,7 @@
 Specifications, recipes, manifests, JSON lines, weights, data sets; bodies of predictions and pictures are fuzzed in
 tests/gateway/predict, by tests of rows 37 and 38.
 
-`tests/corpus/<kind>/` keeps inputs that once broke something, or nearly; each is tried first and always.
+`corpus/<kind>/` keeps inputs that once broke something, or nearly; each is tried first and always.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from shared.records import CheckpointManifest, Event, FileRecord, encode_record,
 from shared.spec import DatasetSpec, RunSpec, load_recipe, parse_spec
 from tests.faults.commits import RUN, commit_step
 
-CORPUS = Path(__file__).parents[1] / "corpus"
+CORPUS = Path(__file__).parent / "corpus"
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 VALUES = st.recursive(

@@ -55,7 +55,9 @@ numpy.load(file, allow_pickle=True)
 def joins(node: ast.AST) -> bool:
     """Whether a path is made here: `folder / name`, or `Path(name)` (FastAPI's own `Path` has keywords alone)."""
     if isinstance(node, ast.BinOp):
-        return isinstance(node.op, ast.Div) and isinstance(node.right, ast.Name | ast.JoinedStr | ast.Attribute)
+        constant = isinstance(node.right, ast.Name) and node.right.id.isupper()
+        named = isinstance(node.right, ast.Name | ast.JoinedStr | ast.Attribute)
+        return isinstance(node.op, ast.Div) and named and not constant
     return isinstance(node, ast.Call) and bool(node.args) and ast.unparse(node.func) in ("Path", "open", "os.path.join")
 
 

@@ -168,3 +168,24 @@ def test_a_spec_is_read_back_and_a_damaged_one_named(folder):
     folder.spec.write_text("{")
     with pytest.raises(CorruptRecordError, match=r"spec\.json"):
         read_spec(folder)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (b"raw.safetensors", b"raw.safetensorz"),
+        (b"raw.safetensors", b"../w.safetensors"),
+        (b'"raw",', b'"raw","ema-0.5",'),
+        (b"ema-0.9.safetensors", b"ema-x.9.safetensors"),
+    ],
+)
+def test_f10_a_manifest_that_names_other_files_is_damage_and_no_reason_to_begin_anew(store, folder, damage):
+    commit(store, 1)
+    path = folder.checkpoint(1) / MANIFEST
+    data = path.read_bytes()
+    assert damage[0] in data
+    path.write_bytes(data.replace(*damage, 1))
+    with pytest.raises(CorruptCheckpointError, match="other files than those of its weights"):
+        store.open(1)
+    with pytest.raises(NoGoodCheckpointError):
+        store.newest_good(on_corrupt=lambda step, error: None)
