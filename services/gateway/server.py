@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from shared.errors import SettingsError
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.00005
 
 
 def bind(host: str, port: int, *, loopback_only: bool = False) -> socket.socket:

@@ -27,6 +27,9 @@ MOST_SEGMENTS = 1024
 MOST_SCANS = 32
 
 _COMPRESSED_TEXT = frozenset({b"zTXt", b"iTXt", b"iCCP"})
+# Depth, colour type, compression, filter and interlacing of the simplest PNG, and what makes one less simple.
+_PLAIN_RGB = b"\x08\x02\x00\x00\x00"
+_MEANINGFUL = frozenset({b"tRNS", b"eXIf", b"PLTE"})
 _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = b"\xff\xda"
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -35,12 +38,21 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The sides in pixels, and the bytes to hand to the decoder (without what could be a bomb of its own)."""
+    """What is known before decoding.
+
+    Attributes:
+        format: Of the file.
+        width: In pixels.
+        height: In pixels.
+        data: The bytes to hand to the decoder, without what could be a bomb of its own.
+        plain: The packed pixels of a PNG of 8-bit RGB, line by line, that nothing turns or makes transparent; else None.
+    """
 
     format: Literal["png", "jpeg", "webp"]
     width: int
     height: int
     data: bytes
+    plain: bytes | None = None
 
 
 def looks_like_image(data: bytes) -> bool:
@@ -78,7 +90,9 @@ def _png(data: bytes) -> Header:
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     view, at = memoryview(data), len(PNG_SIGNATURE)
     kept: list[bytes | memoryview] = [PNG_SIGNATURE]
-    dropped = pixels = False
+    dropped = False
+    pixels: list[memoryview] = []
+    plain = data[24:29] == _PLAIN_RGB
     for _ in range(MOST_CHUNKS):
         kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
         if end > len(data) or len(kind) < 4:
@@ -87,7 +101,10 @@ def _png(data: bytes) -> Header:
             raise ImageCorruptError("has a chunk that does not match its checksum")
         if kind == b"acTL":
             raise ImageAnimatedError("is animated", hint="Send one frame of it")
-        pixels = pixels or kind == b"IDAT"
+        if kind == b"IDAT":
+            pixels.append(view[at + 8 : end - 4])
+        elif kind in _MEANINGFUL:
+            plain = False
         if kind in _COMPRESSED_TEXT:
             dropped = True
         else:
@@ -95,7 +112,8 @@ def _png(data: bytes) -> Header:
         if kind == b"IEND":
             if not pixels:
                 raise ImageCorruptError("has no pixels")
-            return Header("png", width, height, b"".join(kept) if dropped else data)
+            kept_data = b"".join(kept) if dropped else data
+            return Header("png", width, height, kept_data, b"".join(pixels) if plain else None)
         at = end
     raise ImageCorruptError(f"has more than {MOST_CHUNKS} chunks")
 

@@ -82,6 +82,10 @@ def decode_image(header: Header, *, height: int, width: int) -> Pixels:
         ImageError: It is refused; `code` says why.
     """
     try:
+        if header.plain is not None and (header.width, header.height) == (width, height):
+            with contextlib.suppress(ValueError, OSError):  # what is wrong with it the whole decoder says
+                image = Image.frombytes("RGB", (width, height), header.plain, "zip", "RGB", 0)
+                return np.frombuffer(image.tobytes(), np.uint8).reshape(height, width, 3)
         with _DECODERS[header.format](io.BytesIO(header.data)) as image:
             if image.size != (header.width, header.height):
                 raise ImageCorruptError("contradicts itself about its size")

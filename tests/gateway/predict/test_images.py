@@ -295,3 +295,21 @@ def test_f37_mutated_picture_is_decoded_or_refused_and_nothing_else(seed: bytes,
 )
 def test_picture_of_any_size_and_mode_becomes_the_models_size(width: int, height: int, mode: str, side: int) -> None:
     assert decode(encoded(noise(width, height, mode)), side=side).shape == (side, side, 3)
+
+
+@pytest.mark.parametrize("extra", [b"", b"tEXt", b"gAMA"])
+def test_simplest_png_is_unpacked_without_its_chunks_and_gives_the_same_pixels(extra: bytes) -> None:
+    pixels = np.asarray(noise(8, 8))
+    rows = zlib.compress(b"".join(b"\x00" + row.tobytes() for row in pixels))
+    chunks = [chunk(extra, b"\x00\x00\xb1\x8f")] if extra else []
+    data = png(8, 8, *chunks, chunk(b"IDAT", rows[:10]), chunk(b"IDAT", rows[10:]))
+    header = inspect_image(data, limits=LIMITS)
+    assert header.plain == rows
+    assert np.array_equal(decode_image(header, height=8, width=8), pixels)
+
+
+def test_png_with_a_transparent_colour_is_not_the_simplest() -> None:
+    rows = zlib.compress((b"\x00" + bytes(24)) * 8)
+    data = png(8, 8, chunk(b"tRNS", bytes(6)), chunk(b"IDAT", rows))
+    assert inspect_image(data, limits=LIMITS).plain is None
+    assert (decode(data) == 255).all()
