@@ -79,6 +79,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._queue: deque[Work] = deque()
         self._waiting = 0
+        self._busy = 0
         self._stopped = False
         self._workers = workers
         self._threads: list[threading.Thread] = []
@@ -138,8 +139,12 @@ class Batcher:
                     self._changed.wait()
                 batch = self._take()
                 self._metrics.waiting.set(self._waiting)
+                self._busy += 1
+                alone = self._busy == 1 and not self._queue
             if batch:
-                self._answer(batch)
+                self._answer(batch, alone=alone and len(batch) == 1 and len(batch[0].images) == 1)
+            with self._changed:
+                self._busy -= 1
 
     def _take(self) -> list[Work]:
         """The oldest living request and those behind it that ask the same model; the others keep their order."""
@@ -168,12 +173,13 @@ class Batcher:
         self._queue = deque(living)
         self._waiting = sum(len(work.images) for work in living)
 
-    def _answer(self, batch: list[Work]) -> None:
+    def _answer(self, batch: list[Work], *, alone: bool) -> None:
         results: list[Outputs | TandemError]
         begin = self._clock()
         try:
             images = batch[0].images if len(batch) == 1 else np.concatenate([work.images for work in batch])
-            logits = batch[0].model.infer(images)
+            model = batch[0].model
+            logits = model.infer_alone(images) if alone else model.infer(images)
             outputs = Outputs(logits, softmax(logits))
         except Exception as error:  # the loop's outer edge: the next batch must have its chance
             run, step = batch[0].model.key

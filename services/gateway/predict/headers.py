@@ -45,7 +45,7 @@ class Header:
         width: In pixels.
         height: In pixels.
         data: The bytes to hand to the decoder, without what could be a bomb of its own.
-        plain: The packed pixels of a PNG of 8-bit RGB, line by line, that nothing turns or makes transparent; else None.
+        plain: The packed pixels of a PNG of 8-bit RGB, line by line, neither turned nor transparent; else None.
     """
 
     format: Literal["png", "jpeg", "webp"]

@@ -8,8 +8,8 @@ from shared.settings import Settings
 class PredictSettings(Settings):
     """The gateway's settings build on these."""
 
-    predict_threads: int = Field(default=1, ge=1, le=256, description="of one call of a model")
-    predict_workers: int = Field(default=2, ge=1, le=64, description="calls of models at once")
+    predict_threads: int = Field(default=2, ge=1, le=256, description="for a single picture while nothing else waits")
+    predict_workers: int = Field(default=2, ge=1, le=64, description="batches at once, each with one thread")
     predict_decoders: int = Field(default=2, ge=1, le=64, description="threads that decode large bodies")
     predict_max_batch: int = Field(default=64, ge=1, le=1024, description="the most pictures taken together")
     predict_max_waiting: int = Field(default=256, ge=1, le=100_000, description="the most pictures that wait")

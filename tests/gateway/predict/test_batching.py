@@ -55,10 +55,16 @@ class Gate:
         return np.stack([images[:, 0, 0, 0], np.zeros(len(images))], axis=1).astype(np.float32)
 
 
-def run(story: Callable[[Batcher], Any], *, max_batch: int = 8, max_waiting: int = 8) -> CollectorRegistry:
+def run(
+    story: Callable[[Batcher], Any], *, max_batch: int = 8, max_waiting: int = 8, workers: int = 1
+) -> CollectorRegistry:
     registry = CollectorRegistry()
     batcher = Batcher(
-        clock=time.monotonic, metrics=PredictMetrics(registry), max_batch=max_batch, max_waiting=max_waiting
+        clock=time.monotonic,
+        metrics=PredictMetrics(registry),
+        max_batch=max_batch,
+        max_waiting=max_waiting,
+        workers=workers,
     )
     batcher.start()
 
@@ -97,6 +103,35 @@ def test_single_picture_is_taken_at_once_and_those_that_wait_meanwhile_are_taken
     assert gate.batches == [[1], [2, 3, 4]]
     assert registry.get_sample_value("tandem_predict_batch_size_count") == 2
     assert registry.get_sample_value("tandem_predict_batch_size_sum") == 4
+
+
+def test_only_a_single_picture_that_comes_alone_is_computed_in_the_way_for_one() -> None:
+    alone: list[int] = []
+    together: list[int] = []
+
+    def recorder(seen: list[int]) -> Callable[[np.ndarray], np.ndarray]:
+        def infer(images: np.ndarray) -> np.ndarray:
+            seen.append(len(images))
+            return np.zeros((len(images), 2), np.float32)
+
+        return infer
+
+    gate = Gate()
+    slow = model(gate.infer)
+    one = LoadedModel(manifest=slow.manifest, infer=recorder(together), infer_alone=recorder(alone))
+
+    async def story(batcher: Batcher) -> None:
+        await batcher.submit(one, picture(1), deadline=later()).future
+        await batcher.submit(one, picture(1, count=2), deadline=later()).future
+        busy = batcher.submit(slow, picture(1), deadline=later())
+        await begun(gate)
+        await batcher.submit(one, picture(1), deadline=later()).future
+        gate.let.release()
+        await busy.future
+        await batcher.submit(one, picture(1), deadline=later()).future
+
+    run(story, workers=2)
+    assert (alone, together) == ([1, 1], [2, 1])
 
 
 def test_batch_never_mixes_two_models_and_keeps_the_order_of_the_rest() -> None:

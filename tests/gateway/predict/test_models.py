@@ -25,6 +25,14 @@ def test_model_answers_the_logits_of_its_graph(models, make_model) -> None:
     np.testing.assert_allclose(load(models).infer(images), expected, rtol=1e-5)
 
 
+def test_single_picture_is_answered_the_same_alone_and_together(models, make_model) -> None:
+    models.export(RUN, 1, data=make_model(bias=np.arange(10, dtype=np.float32), scale=0.001))
+    export = ExportStore(models.volume).scan().resolve(RUN).exports[0]
+    model = OnnxLoader(threads=2, largest_batch=4)(export)
+    image = np.random.default_rng(1).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    np.testing.assert_allclose(model.infer_alone(image), model.infer(image), rtol=1e-5)
+
+
 def _flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
