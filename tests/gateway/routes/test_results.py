@@ -82,7 +82,7 @@ def test_an_evaluation_that_there_is_not_says_which_there_are(bench: Any, run: s
     assert client.get(f"/v1/runs/{run}/evaluations/-1/raw").status_code == 422
 
 
-def test_the_best_are_the_served_averages_and_of_equals_the_newest(bench: Any, run: str) -> None:
+def test_the_best_are_the_served_averages_and_of_equals_the_oldest(bench: Any, run: str) -> None:
     judge(bench, run, 10, 0.9)
     judge(bench, run, 10, 0.95, decay=0.99)
     client = bench.client()
@@ -91,7 +91,7 @@ def test_the_best_are_the_served_averages_and_of_equals_the_newest(bench: Any, r
     judge(bench, run, 30, 0.5, decay=0.9)
     judge(bench, run, 40, None, decay=0.9, status="failed", problem="not finite")
     best = client.get(f"/v1/runs/{run}").json()["best"]
-    assert best == {"step": 30, "weights": "ema", "decay": 0.9, "precision_at_1": 0.5, "interval": [0.4, 0.6]}
+    assert best == {"step": 20, "weights": "ema", "decay": 0.9, "precision_at_1": 0.5, "interval": [0.4, 0.6]}
 
 
 def test_until_averages_are_judged_the_best_are_the_raw_weights(bench: Any, run: str) -> None:
