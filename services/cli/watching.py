@@ -13,6 +13,7 @@ from services.cli.client import Client
 from services.cli.client.views import Evaluation, Run, Series
 from services.cli.curves import loss_curves, precision_curves
 from services.cli.output import figures_of, progress_text
+from shared.spec import ema_kind
 
 BAR = 30
 MOST_CURVES = 3  # of more runs only the bars are shown
@@ -29,11 +30,11 @@ class Watched:
 
     @property
     def over(self) -> bool:
-        """Whether the run is over and its newest checkpoint has been judged, or never will be."""
+        """Whether the run is over and its newest checkpoint has been judged in each kind, or never will be."""
         if not self.run.finished:
             return False
-        step = self.run.checkpoint_step
-        return self.run.state != "completed" or any(one.step == step for one in self.evaluations)
+        judged = {one.kind for one in self.evaluations if one.step == self.run.checkpoint_step}
+        return self.run.state != "completed" or judged >= self._kinds()
 
     def refresh(self, client: Client) -> None:
         """Asks for what is new."""
@@ -43,11 +44,20 @@ class Watched:
         if self.run.latest != before.latest or not self.evaluations:
             self.evaluations = client.evaluations(self.run.id)
 
-    def new_verdicts(self) -> list[str]:
-        """A line for each verdict that was not told of yet."""
+    def new_verdicts(self) -> list[Evaluation]:
+        """The verdicts that were not told of yet."""
         new = [one for one in self.evaluations if (one.step, one.kind) not in self.told]
         self.told |= {(one.step, one.kind) for one in new}
-        return [f"evaluation of step {one.step:,}: precision at 1 {figures_of(one)}" for one in new]
+        return new
+
+    def _kinds(self) -> set[str]:
+        """The kinds of weights that an evaluator judges."""
+        return {"raw", *(ema_kind(decay) for decay in self.run.spec.get("ema", {}).get("decays", ()))}
+
+
+def verdict_line(verdict: Evaluation) -> str:
+    """A verdict as a line among others."""
+    return f"evaluation of step {verdict.step:,}: precision at 1 {figures_of(verdict)}"
 
 
 def picture(watched: Sequence[Watched], *, width: int, note: str = "") -> RenderableType:

@@ -88,6 +88,7 @@ def _evaluate(
     folder = None if only is None else volume.run(only)
     atomic.probe_writable(volume.root)
     name = take_name(volume, settings.evaluator_name)
+    logs.also_to(volume.evaluator(name) / "log.jsonl", service="evaluator")
     claims = Claims(owner=name, clock=time.monotonic, wall=time.time, expiry=settings.evaluator_lease_seconds)
     with leaving_in_time(stop, claims.release_all):
         os.nice(settings.evaluator_nice)

@@ -146,6 +146,7 @@ class Assessor:
             judged.figures.precision_at_1,
             judged.figures.examples,
             judged.seconds,
+            extra={"run": folder.id, "step": step},
         )
 
     def _export(self, case: _Case, kind: str, weights: Arrays, judged: Judged) -> None:

@@ -50,7 +50,7 @@ class Curves:
         except (OSError, TandemError) as error:
             self._on_problem("curves")
             if not self._failing:
-                _LOG.warning("%s: curves for TensorBoard are not drawn: %s", folder.id, error)
+                _LOG.warning("%s: curves for TensorBoard are not drawn: %s", folder.id, error, extra={"run": folder.id})
             self._failing = True
         else:
             self._failing = False

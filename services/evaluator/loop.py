@@ -203,7 +203,13 @@ class EvaluationLoop:
         self._condemn(folder, candidate, "corrupt", error)
 
     def _unforeseen(self, folder: RunFolder, candidate: Candidate, error: Exception) -> None:
-        _LOG.exception("%s at step %d", candidate.run, candidate.step, exc_info=error)
+        _LOG.exception(
+            "%s at step %d",
+            candidate.run,
+            candidate.step,
+            exc_info=error,
+            extra={"run": candidate.run, "step": candidate.step},
+        )
         text = f"{type(error).__name__}: {error}"
         attempts = self._put_off(folder, candidate, _key(candidate), "unforeseen", text)
         if attempts >= UNFORESEEN_ATTEMPTS:

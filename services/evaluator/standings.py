@@ -42,7 +42,14 @@ class Standings:
                 return None
             other = read_answers(folder, kind, verdict)
         except (NotFoundError, VolumeError, OSError) as error:
-            _LOG.warning("%s at step %d cannot be compared with step %d: %s", folder.id, step, best, error)
+            _LOG.warning(
+                "%s at step %d cannot be compared with step %d: %s",
+                folder.id,
+                step,
+                best,
+                error,
+                extra={"run": folder.id},
+            )
             return None
         if not answers.comparable(other):
             return None  # the test set has changed, so the examples are others

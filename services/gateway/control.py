@@ -374,7 +374,7 @@ class RunControl:
             self._index.forget(run_id)
             self._journal.forget(run_id)
             self._settled.pop(run_id, None)
-        log.info("run %s was deleted", run_id)
+        log.info("run %s was deleted", run_id, extra={"run": run_id})
         if trash is not None:
             shutil.rmtree(trash, ignore_errors=True)
         self._wake()

@@ -177,7 +177,9 @@ class Reconciler:
         if history.death is not None and not self._gives_up(run, history):
             delay = min(self._longest_backoff, self._backoff * 2 ** (history.deaths - 1))
             self._due[run.id] = self._clock() + delay
-            log.warning("run %s: %s; the next trainer follows in %.0f s", run.id, history.death, delay)
+            log.warning(
+                "run %s: %s; the next trainer follows in %.0f s", run.id, history.death, delay, extra={"run": run.id}
+            )
 
     def _end_turn(self, run: Run, slot: str, fence: int, seen: Observation, trouble: str | None) -> None:
         """Writes down how an evaluator's turn in the slot has ended."""
@@ -200,7 +202,7 @@ class Reconciler:
         misses = self._history(run).turns.misses
         if misses:
             self._due[run.id] = self._clock() + min(self._longest_backoff, self._backoff * 2 ** (misses - 1))
-            log.warning("run %s: %s", run.id, trouble or text)
+            log.warning("run %s: %s", run.id, trouble or text, extra={"run": run.id})
 
     def _gives_up(self, run: Run, history: History) -> bool:
         """Decides whether a run whose trainer died has failed, and writes that down."""
@@ -209,7 +211,7 @@ class Reconciler:
             return False
         self._due.pop(run.id, None)
         self._journal.write(run.id, "gave_up", reason, restarts=history.restarts)
-        log.error("run %s has failed: %s", run.id, reason)
+        log.error("run %s has failed: %s", run.id, reason, extra={"run": run.id})
         return True
 
     def _history(self, run: Run) -> History:
@@ -310,9 +312,10 @@ class Reconciler:
         try:
             pid = self._launcher.start(slot.name)
         except ConflictError:
-            log.info("run %s: slot %s was taken a moment ago", run.id, slot.name)
+            log.info("run %s: slot %s was taken a moment ago", run.id, slot.name, extra={"run": run.id})
         except UnavailableError as error:
-            log.warning("run %s: its %s cannot be started yet: %s", run.id, who, error)  # its slot stays as it is
+            # Its slot stays as it is.
+            log.warning("run %s: its %s cannot be started yet: %s", run.id, who, error, extra={"run": run.id})
         except (OSError, TandemError) as error:
             self._end(run, slot.name, slot.assignment, GONE, trouble=f"its {who} cannot be started: {error}")
         else:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from services.cli.chart import Curve, text_chart
-from services.cli.client.views import Run
+from services.cli.client.views import Evaluation, Run
 from services.cli.watching import Watched, picture
 from tests.cli.fake_gateway import FakeGateway, run_view, verdict
 from tests.cli.terminal import Terminal
@@ -83,6 +83,25 @@ def test_watching_without_a_terminal_is_lines_and_ends_with_the_run(state: str, 
     assert terminal("watch", RUN, OTHER) == code
     assert f"{RUN}  evaluation of step 200: precision at 1 EMA 0.9999 0.700" in terminal.lines
     assert f"{OTHER}  step 150 of 300  {state}" in terminal.lines
+
+
+def test_a_run_is_watched_until_every_kind_of_its_last_weights_was_judged() -> None:
+    spec = {"name": "shapes", "steps": 200, "ema": {"decays": [0.9999, 0.999]}}
+    watched = Watched(run=Run.model_validate(run_view(state="completed", checkpoint_step=200, spec=spec)))
+    verdicts = [verdict(100, "ema", 0.5), verdict(200, "raw", 0.6), verdict(200, "ema", 0.7)]
+    watched.evaluations = [Evaluation.model_validate(each) for each in verdicts]
+    assert not watched.over
+    watched.evaluations.append(Evaluation.model_validate(verdict(200, "ema", None, decay=0.999, status="failed")))
+    assert watched.over
+
+
+def test_watching_for_programs_is_a_line_for_each_verdict_and_each_change() -> None:
+    terminal = Terminal(answers(state="completed", checkpoint_step=200))
+    assert terminal("watch", RUN, "--json") == 0
+    told = [json.loads(line) for line in terminal.lines]
+    assert [each["kind"] for each in told] == ["evaluation"] * len(VERDICTS) + ["state"]
+    assert (told[1]["run"], told[1]["step"], told[1]["precision_at_1"]) == (RUN, 200, 0.6)
+    assert (told[-1]["id"], told[-1]["state"]) == (RUN, "completed")
 
 
 def test_watched_run_shows_a_bar_both_curves_and_the_best_precision() -> None:

@@ -1,7 +1,9 @@
 """`tandem fsck`: each kind of damage is found and named, and what is whole or at work is left in peace."""
 
 import fcntl
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from shared.records import (
     FileRecord,
     Lease,
     LineWriter,
+    Origin,
+    Parent,
     SeriesPoint,
     Verdict,
     encode_record,
@@ -95,6 +99,38 @@ def test_whole_volume_has_nothing_to_tell_of(volume: Volume, folder: RunFolder) 
     assert report.checked["checkpoints"] == report.checked["exports"] == report.checked["lines"] == 1
     assert report.checked["verdicts"] == report.checked["answers"] == 2
     assert report.checked["bytes"] > 7
+
+
+def make_fork(volume: Volume, parent: RunFolder) -> RunFolder:
+    """A run that begins with the checkpoint of another."""
+    folder = volume.run("fork")
+    write_record(folder.spec, SPEC)
+    shutil.copytree(parent.checkpoint(10), folder.initial)
+    digest = hashlib.sha256((folder.initial / MANIFEST).read_bytes()).hexdigest()
+    write_record(folder.origin, Origin(parent=Parent(run=parent.id, step=10, manifest_sha256=digest), time=0))
+    return folder
+
+
+def test_what_a_fork_begins_with_is_checked_too(volume: Volume, folder: RunFolder) -> None:
+    fork = make_fork(volume, folder)
+    assert found(check(volume)) == []
+    flip(fork.initial / "raw.safetensors")
+    assert found(check(volume)) == [
+        ("damaged", "runs/fork/initial/raw.safetensors", "does not match its digest"),
+    ]
+    shutil.rmtree(fork.initial)
+    assert found(check(volume)) == [("damaged", "runs/fork/initial/manifest.json", "cannot be read")]
+
+
+def test_a_fork_that_begins_with_another_checkpoint_than_its_origin_says_is_damaged(
+    volume: Volume, folder: RunFolder
+) -> None:
+    fork = make_fork(volume, folder)
+    path = fork.initial / MANIFEST
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert found(check(volume)) == [
+        ("damaged", "runs/fork/initial/manifest.json", "is not the manifest that origin.json names"),
+    ]
 
 
 def flip(path: Path) -> None:

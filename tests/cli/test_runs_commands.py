@@ -146,6 +146,15 @@ def test_pin_takes_steps_by_number_best_and_last() -> None:
     assert terminal("runs", "pin", RUN, "newest") == 2
 
 
+def test_what_was_pinned_is_told_to_programs() -> None:
+    answers: dict[tuple[str, str], Any] = {("GET", f"/v1/runs/{RUN}"): run_view()}
+    answers |= {("POST", f"/v1/runs/{RUN}/checkpoints/50:{verb}"): {"step": 50} for verb in ("pin", "unpin")}
+    for verb in ("pin", "unpin"):
+        terminal = Terminal(answers)
+        assert terminal("runs", verb, RUN, "50", "--json") == 0
+        assert json.loads(terminal.output.getvalue()) == [{"run": RUN, "step": 50, "pinned": verb == "pin"}]
+
+
 def test_compare_shows_only_the_settings_that_differ() -> None:
     first = run_view(spec={"seed": 0, "batch_size": 128, "ema": {"decays": [0.9999]}}, best=BEST)
     second = run_view(id=OTHER, spec={"seed": 1, "batch_size": 128, "ema": {"decays": [0.99]}})

@@ -124,6 +124,10 @@ def test_run_is_started_followed_judged_and_asked_about_a_test_picture() -> None
     assert scene.line("completed") == f"completed   {RUN} at step 300 of 300"
     assert scene.line("API docs") == "API docs    http://gateway.test/docs"
     assert scene.line("metrics") == "metrics     http://gateway.test/metrics"
+    result = scene.together.result
+    assert (result["id"], result["state"]) == (RUN, "completed")
+    assert [each["step"] for each in result["evaluations"]] == [100, 100, 300, 300]
+    assert result["answer"]["predictions"][0]["classes"][0]["label"] == "ring"
 
 
 def test_unfinished_run_of_the_same_spec_is_gone_on_with() -> None:

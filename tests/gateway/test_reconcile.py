@@ -435,3 +435,17 @@ def test_a_run_that_waits_is_not_taken_for_one_that_trains_because_its_old_slot_
     bench.launcher.die("slot-0", 0)
     bench.step()
     assert (bench.assignment().run, bench.fence()) == (run, 2)
+
+
+def test_what_is_logged_about_a_run_names_it_so_that_it_is_among_the_runs_lines(
+    bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = bench.start(max_restarts=0)
+    bench.step()
+    bench.launcher.die("slot-0", 1)
+    bench.step()
+    assert bench.state(run) == "failed"
+    bench.runs.delete(run)
+    about = [record for record in caplog.records if run in record.getMessage()]
+    assert about
+    assert {getattr(record, "run", None) for record in about} == {run}

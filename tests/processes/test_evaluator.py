@@ -1,6 +1,7 @@
 """The evaluator as a process of its own, with TensorFlow."""
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -142,6 +143,8 @@ def test_it_judges_a_commit_exports_it_shows_it_and_stops_in_order(start, commit
     assert process.wait(DEADLINE) == 0
     assert time.monotonic() - started < 5.0
     assert not list(folder.leases.glob("*.json"))
+    log = [json.loads(line) for line in (volume.evaluator("evaluator") / "log.jsonl").read_text().splitlines()]
+    assert {10, 20} <= {line.get("step") for line in log if line.get("run") == folder.id}
 
 
 def test_f13_f14_f49_a_fleet_of_three_with_random_kills_judges_each_checkpoint_exactly_once(start, commit, volume):

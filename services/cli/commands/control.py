@@ -154,14 +154,14 @@ def tag(
         session.show(f"{changed.id} priority {changed.priority}, labels {shown}")
 
 
-def pin(context: typer.Context, run: RunName, steps: Steps) -> None:
+def pin(context: typer.Context, run: RunName, steps: Steps, as_json: Json = False) -> None:
     """Keep checkpoints for good, whatever the run's retention says."""
-    _pin(context.obj, run, steps, "pinned", Client.pin)
+    _pin(context.obj, run, steps, pinned=True, as_json=as_json)
 
 
-def unpin(context: typer.Context, run: RunName, steps: Steps) -> None:
+def unpin(context: typer.Context, run: RunName, steps: Steps, as_json: Json = False) -> None:
     """Leave checkpoints to the run's retention again."""
-    _pin(context.obj, run, steps, "unpinned", Client.unpin)
+    _pin(context.obj, run, steps, pinned=False, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -240,9 +240,15 @@ class Choice:
         return 0
 
 
-def _pin(session: Session, name: str, steps: list[str], done: str, call: Callable[[Client, str, int], None]) -> None:
+def _pin(session: Session, name: str, steps: list[str], *, pinned: bool, as_json: bool) -> None:
+    done = []
     with session.client() as client:
         run = find_run(client, name)
+        call = client.pin if pinned else client.unpin
         for step in [step_of(client, run, text) for text in steps]:
-            call(client, run.id, step)
-            session.show(f"{run.id} step {step:,} {done}")
+            call(run.id, step)
+            done.append({"run": run.id, "step": step, "pinned": pinned})
+            if not as_json:
+                session.show(f"{run.id} step {step:,} {'pinned' if pinned else 'unpinned'}")
+    if as_json:
+        session.show_json(done)

@@ -15,6 +15,7 @@ import typer
 
 from services.cli.client import Client, connect
 from services.cli.commands.data import fetch_cifar10
+from services.cli.commands.options import Json
 from services.cli.screen import Screen
 from services.cli.session import Session
 from services.cli.up.children import Child, Keeper
@@ -44,6 +45,7 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="The gateway's port; 8000, or a free one if that is taken.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Serve on when the run is over, until Ctrl-C.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Train, judge and serve on this machine until the run is done.
 
@@ -55,7 +57,8 @@ def up(
     place = Volume(root)
     atomic.probe_writable(root)
     with _only_one(root / "up" / "lock"):
-        screen = Screen(console=session.console, clock=time.monotonic)
+        # Standard output is for the document alone, if there is to be one.
+        screen = Screen(console=session.errors if as_json else session.console, clock=time.monotonic)
         planner = Planner(
             check=lambda spec: open_dataset(spec, volume=place),
             fetch=lambda: fetch_cifar10(place, screen=screen, timeout=FETCH_TIMEOUT, attempts=FETCH_ATTEMPTS),
@@ -74,7 +77,10 @@ def up(
         keeper = Keeper(children=_children(root, chosen), clock=time.monotonic)
         with connect(f"http://{HOST}:{chosen}", key=session.key) as client:
             together = _together(plan, place, keeper, client, screen, keep=keep)
-            return together.run()
+            code = together.run()
+        if as_json:
+            session.show_json(together.result)
+        return code
 
 
 def _together(plan: Plan, volume: Volume, keeper: Keeper, client: Client, screen: Screen, *, keep: bool) -> Together:

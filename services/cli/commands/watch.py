@@ -1,5 +1,6 @@
 """`tandem watch`: runs while they train, with bars and curves that move."""
 
+import json
 import time
 from typing import Annotated
 
@@ -7,10 +8,10 @@ import typer
 from rich.live import Live
 
 from services.cli.client import Client
-from services.cli.commands.options import RunNames
+from services.cli.commands.options import Json, RunNames
 from services.cli.output import progress_text
 from services.cli.session import Session, find_run
-from services.cli.watching import Watched, picture
+from services.cli.watching import Watched, picture, verdict_line
 from shared.errors import InputError, UnavailableError
 
 
@@ -19,6 +20,7 @@ def watch(
     runs: RunNames,
     *,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 1.0,
+    as_json: Json = False,
 ) -> int:
     """Watch runs until they are over: progress, loss, and precision of the EMA against the raw weights."""
     session: Session = context.obj
@@ -28,7 +30,9 @@ def watch(
             raise InputError("which run?", where="RUN")
         for each in watched:
             each.refresh(client)
-        if session.console.is_terminal:
+        if as_json:
+            _json(session, client, watched, interval)
+        elif session.console.is_terminal:
             _live(session, client, watched, interval)
         else:
             _plain(session, client, watched, interval)
@@ -47,13 +51,30 @@ def _plain(session: Session, client: Client, watched: list[Watched], interval: f
     said: dict[str, str] = {}
     while True:
         for each in watched:
-            for line in [*each.new_verdicts(), progress_text(each.run)]:
+            for line in [*map(verdict_line, each.new_verdicts()), progress_text(each.run)]:
                 if said.get(each.run.id) != line:
                     session.show(f"{each.run.id}  {line}")
                 said[each.run.id] = line
         if all(each.over for each in watched):
             return
         time.sleep(max(interval, 5.0) if not any(each.run.finished for each in watched) else interval)
+        _refresh(client, watched)
+
+
+def _json(session: Session, client: Client, watched: list[Watched], interval: float) -> None:
+    """A line for each verdict, and for each run as often as it is another one than before."""
+    said: dict[str, str] = {}
+    while True:
+        for each in watched:
+            for verdict in each.new_verdicts():
+                session.show(json.dumps({"kind": "evaluation", "run": each.run.id, **verdict.model_dump(mode="json")}))
+            line = json.dumps({"kind": "state", **each.run.model_dump(mode="json")})
+            if said.get(each.run.id) != line:
+                session.show(line)
+            said[each.run.id] = line
+        if all(each.over for each in watched):
+            return
+        time.sleep(interval)
         _refresh(client, watched)
 
 

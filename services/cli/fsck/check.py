@@ -4,6 +4,7 @@ What looks wrong is looked at twice where a service at work could have been in t
 manifest may just have been removed, a last line without end may still be being written, a lease beats after a while.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from services.cli.fsck.report import Finding, Level, Report
 from shared import atomic
+from shared.checkpoints import initial_checkpoint
 from shared.data.cache import CacheManifest
 from shared.data.checksums import CHECKSUMS, Checksums
-from shared.errors import TandemError, UnknownSchemaError
+from shared.errors import CorruptCheckpointError, CorruptRecordError, TandemError, UnknownSchemaError
 from shared.layout import ANSWERS, MANIFEST, STEP_NAME, WEIGHTS_KIND, RunFolder, Volume, listed_steps
 from shared.records import (
     Aliases,
@@ -128,8 +130,7 @@ class Checker:
         self._lines(folder.trainer_log, None)
         for step in listed_steps(folder.checkpoints):
             self._checkpoint(folder.checkpoint(step), run=folder.id, step=step)
-        if folder.initial.exists():
-            self._committed(folder.initial, CheckpointManifest, thing=None)
+        self._initial(folder)
         for step in listed_steps(folder.exports):
             self._export(folder.export(step), run=folder.id, step=step)
         for step in listed_steps(folder.evaluations):
@@ -140,6 +141,18 @@ class Checker:
             self._leftovers(place)
         for step in listed_steps(folder.evaluations):
             self._leftovers(folder.evaluations / str(step))
+
+    def _initial(self, folder: RunFolder) -> None:
+        """What a fork begins with: it must be whole, and the checkpoint that `origin.json` names."""
+        if folder.initial.exists():
+            self._report.checked["checkpoints"] += 1
+            if self._committed(folder.initial, CheckpointManifest, thing=None) is None:
+                return
+        with contextlib.suppress(CorruptRecordError, UnknownSchemaError):  # such a record has been told of
+            try:
+                initial_checkpoint(folder)
+            except CorruptCheckpointError as error:
+                self._find("damaged", folder.initial / MANIFEST, error.message)
 
     def _checkpoint(self, folder: Path, *, run: str, step: int) -> None:
         manifest = self._committed(folder, CheckpointManifest, thing=folder)

@@ -1,6 +1,7 @@
 """Follows one run from its start to its end while gateway and evaluator are kept alive, and stops them in order."""
 
 from collections.abc import Callable
+from typing import Any
 
 from services.cli.client import Client
 from services.cli.client.views import Evaluation, Run
@@ -38,6 +39,10 @@ class Together:
         sleep: Waits for so many seconds; used while stopping.
         keep: Whether to go on serving when the run is over.
         poll: Seconds between looks.
+
+    Attributes:
+        result: What came of it, for programs: the run, its verdicts and the answer on the test picture. Empty until
+            the run is over.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Together:
         self._keep = keep
         self._poll = poll
         self._over = False
+        self.result: dict[str, Any] = {}
 
     def run(self) -> int:
         """Does all of it.
@@ -100,8 +106,9 @@ class Together:
             self._await_verdict(run, judgements)
         for line in judgements.rest():
             self._screen.line(line)
-        if judgements.any():
-            self._classify(run)
+        self.result = run.model_dump(mode="json")
+        self.result["evaluations"] = [each.model_dump(mode="json") for each in self._evaluations(run)]
+        self.result["answer"] = self._classify(run) if judgements.any() else None
         self._screen.line(f"API docs    {self._client.url}/docs")
         self._screen.line(f"metrics     {self._client.url}/metrics")
         if self._keep and run.state != "failed":
@@ -185,7 +192,7 @@ class Together:
             if not judgements.complete(step):
                 self._pause(f"waiting for the verdict on step {step:,}", None)
 
-    def _classify(self, run: Run) -> None:
+    def _classify(self, run: Run) -> dict[str, Any] | None:
         picture = self._picture()
         deadline = self._clock() + MODEL_SECONDS
         while True:
@@ -197,11 +204,12 @@ class Together:
             except UnavailableError as error:  # judged, and not yet exported or loaded
                 if self._clock() >= deadline:
                     self._screen.line(f"no answer   {error}")
-                    return
+                    return None
             self._pause("waiting for the model", None)
         self._screen.line(f"picture     {picture.path} (test picture {picture.number}, labelled {picture.label})")
         self._screen.line(f"answer      {answer_of(answer.predictions[0])}")
         self._screen.line(f"            by the {source_of(answer)}")
+        return answer.model_dump(mode="json")
 
     def _evaluations(self, run: Run) -> list[Evaluation]:
         try:
