@@ -2,9 +2,9 @@
 
 After the idea of Keller Jordan's airbench (https://github.com/KellerJordan/cifar10-airbench): a first layer that is not
 learnt and hands on decorrelated, equally strong features; few, wide layers; batch normalisation without scales; scaled
-logits. Airbench takes the filters from the covariance of the training pictures. Here they are cosine transforms of
-small patches in brightness and two opponent colours, which come close to that for photographs and need no data; batch
-statistics make them equally strong.
+logits; convolutions that begin as the identity. Airbench takes the filters from the covariance of the training
+pictures. Here they are cosine transforms of small patches in brightness and two opponent colours, which come close to
+that for photographs and need no data; batch statistics make them equally strong.
 """
 
 from typing import Any
@@ -26,6 +26,7 @@ def slim(
     width: int = 64,
     halve_first: bool = True,
     inner: int = 1,
+    identity: bool = False,
     momentum: float = 0.6,
     logit_scale: float = 1 / 9,
 ) -> Any:
@@ -38,7 +39,8 @@ def slim(
         width: Channels of the first stage; the second has twice, the third three times as many.
         halve_first: Whether the first stage halves the picture in its first convolution, by steps of two, instead of
             after it: a fourth of the work, and less to see.
-        inner: Residual pairs of convolutions in each of the first two stages.
+        inner: Residual pairs of convolutions in the second stage.
+        identity: Whether convolutions begin by handing on their input's channels, as far as they have filters.
         momentum: Of the moving statistics of batch normalisation.
         logit_scale: Factor of the logits, which keeps the softmax soft early in training.
     """
@@ -48,9 +50,11 @@ def slim(
         raise ValueError("it halves the picture three times and knows three colours, which takes at least 8 x 8 x 3")
 
     def block(x: Any, channels: int, name: str, *, stride: int = 1) -> Any:
-        initial = keras.initializers.VarianceScaling(
+        initial: Any = keras.initializers.VarianceScaling(
             1 / 3, mode="fan_in", distribution="untruncated_normal", seed=layer_seed(seed, name)
         )
+        if identity:
+            initial = _beginning_with_identity(initial)
         x = keras.layers.Conv2D(
             channels, 3, strides=stride, padding="same", use_bias=False, kernel_initializer=initial, name=name
         )(x)
@@ -99,6 +103,19 @@ def _seen(images: Any, *, momentum: float) -> Any:
     opposite = keras.layers.Rescaling(-1.0, dtype=dtype, name="opposite")(x)
     x = keras.layers.Concatenate(dtype=dtype, name="both_signs")([x, opposite])
     return keras.layers.ReLU(dtype=dtype, name="filters_relu")(x)
+
+
+def _beginning_with_identity(others: Any) -> Any:
+    """Kernels [height, width, channels, filters] whose first filters hand on one channel each, as it is."""
+
+    def initial(shape: tuple[int, ...], dtype: Any = None) -> Any:
+        kernel = np.array(others(shape), np.float32)
+        count = min(shape[2:])
+        kernel[..., :count] = 0.0
+        kernel[shape[0] // 2, shape[1] // 2, range(count), range(count)] = 1.0
+        return keras.ops.convert_to_tensor(kernel, dtype)
+
+    return initial
 
 
 def patch_filters(size: int) -> npt.NDArray[np.float32]:

@@ -214,3 +214,17 @@ def test_slim_halves_early_or_late_down_to_the_same_size() -> None:
 def test_slim_says_what_it_cannot_be_built_for(options: dict[str, int], shape: tuple[int, int, int]) -> None:
     with pytest.raises(SpecError, match=r"model: .*at least"):
         build_model(ModelSpec(name="slim", options=options), image_shape=shape, classes=10, seed=0)
+
+
+def test_slim_may_begin_by_handing_on_what_it_sees() -> None:
+    options: dict[str, bool | int] = {"width": 4, "identity": True}
+    model = build_model(ModelSpec(name="slim", options=options), image_shape=(16, 16, 3), classes=10, seed=0)
+    values = tf.random.stateless_normal([2, 4, 4, 8], [1, 2])
+    # As many filters as channels: nothing else is there. More filters: the others are drawn at random.
+    np.testing.assert_allclose(model.get_layer("inner1a")(values), values, rtol=1e-6)
+    np.testing.assert_allclose(model.get_layer("conv4")(values)[..., :8], values, rtol=1e-6)
+    others = model.get_layer("conv4").kernel.numpy()[..., 8:]
+    assert np.std(others) == pytest.approx((1 / 3 / (9 * 8)) ** 0.5, rel=0.15)
+    # Fewer filters than channels: the first channels.
+    seen = tf.random.stateless_normal([2, 8, 8, 24], [1, 2])
+    np.testing.assert_allclose(model.get_layer("conv1")(seen), seen[:, 1::2, 1::2, :4], rtol=1e-6)
