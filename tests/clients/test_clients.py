@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from shared.atomic import committing
 from shared.layout import Volume
@@ -189,6 +190,10 @@ def test_curl_is_a_client_of_every_protocol(address: str, tmp_path: Path) -> Non
     raw = ["-H", "content-type: application/octet-stream"]
     classified = told(*asked, *raw, f"{address}/v1/models/flowers:classify?top=1")
     assert classified["predictions"][0]["classes"][0]["label"] == "class-3"
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(picture)
+    form = ["-F", f"a=@{picture}", "-F", f"b=@{picture}"]
+    assert len(told("curl", "-sS", "--fail", *form, f"{address}/v1/models/flowers:classify")["predictions"]) == 2
     answer = subprocess.run(
         [*asked, "-H", "Inference-Header-Content-Length: 0", f"{address}/v2/models/flowers/infer"],
         capture_output=True,

@@ -4,6 +4,7 @@
 | --- | --- |
 | image/png, image/jpeg, image/webp, image/* | one picture; its content tells the format |
 | application/json | {"instances": [HxWx3 nested integers from 0 to 255, or {"b64": "<a picture in base64>"}, …]} |
+| multipart/form-data | files, each of them a picture |
 | application/octet-stream | uint8 of shape HxWx3 or nxHxWx3 as it lies in memory; `shape=` or the length says which |
 | none, or that of curl --data-binary | a picture, if its first bytes are a picture's |
 """
@@ -20,6 +21,7 @@ import pydantic_core
 from services.gateway.predict.headers import looks_like_image
 from services.gateway.predict.images import ImageLimits, decode_image, inspect_image
 from services.gateway.predict.models import Images
+from services.gateway.predict.multipart import MULTIPART, files
 from shared.errors import ImageError, ImageTooLargeError, InstancesError, MediaTypeError
 
 JSON = "application/json"
@@ -30,20 +32,20 @@ Shape = tuple[int, int, int]
 
 
 def media_type(content_type: str, body: bytes) -> str:
-    """What the body is to be read as: `JSON`, `RAW` or `image`.
+    """What the body is to be read as: `JSON`, `RAW`, `MULTIPART` or `image`.
 
     Raises:
         MediaTypeError: It is nothing that is read.
     """
     named = content_type.partition(";")[0].strip().lower()
-    if named in (JSON, RAW):
+    if named in (JSON, RAW, MULTIPART):
         return named
     if named.startswith("image/") or (named in _UNSAID and looks_like_image(body)):
         return "image"
     raise MediaTypeError(
         f"{named or 'a body without a content type'} is not read",
         where="content-type",
-        hint=f"Send image/png, image/jpeg, image/webp, {JSON} or {RAW}",
+        hint=f"Send image/png, image/jpeg, image/webp, {JSON}, {MULTIPART} or {RAW}",
     )
 
 
@@ -128,6 +130,16 @@ class BodyReader:
         if count > self.most_instances:
             raise InstancesError(f"holds {count} instances; {self.most_instances} are taken at once", where=where)
 
+    def multipart(self, body: bytes, *, content_type: str, input_shape: Shape) -> Images:
+        """Images from the files of a form. Raises like `json`."""
+        pictures = files(body, content_type, most=self.most_instances)
+        images = np.empty((len(pictures), *input_shape), np.uint8)
+        pixels = self.limits.pixels
+        for index, data in enumerate(pictures):
+            images[index], used = self._decoded(data, f"body.{index}", input_shape, pixels)
+            pixels -= used
+        return images
+
     def _encoded(self, instance: dict[str, Any], path: str, input_shape: Shape, pixels: int) -> tuple[Images, int]:
         text = instance.get("b64")
         if not isinstance(text, str) or len(instance) != 1:
@@ -136,13 +148,17 @@ class BodyReader:
             data = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
             raise InstancesError(f"is not base64: {error}", where=f"{path}.b64") from error
+        return self._decoded(data, f"{path}.b64", input_shape, pixels)
+
+    def _decoded(self, data: bytes, where: str, input_shape: Shape, pixels: int) -> tuple[Images, int]:
+        """A picture and how many pixels it had, of which `pixels` are allowed."""
         try:
             header = inspect_image(data, limits=self.limits)
             if header.width * header.height > pixels:
                 raise ImageTooLargeError(f"and those before it have more than {self.limits.pixels:,} pixels together")
             return decode_image(header, height=input_shape[0], width=input_shape[1]), header.width * header.height
         except ImageError as error:
-            error.where = f"{path}.b64"
+            error.where = where
             raise
 
     def _check_shape(self, shape: str, count: int, input_shape: Shape) -> None:

@@ -14,6 +14,7 @@ from services.gateway.predict.batching import Probabilities
 from services.gateway.predict.bodies import BodyReader
 from services.gateway.predict.images import decode_image, inspect_image
 from services.gateway.predict.models import Images, LoadedModel
+from services.gateway.predict.multipart import MULTIPART
 from services.gateway.predict.requests import PredictRequest, Reply, content
 from services.gateway.predict.service import CLIENT_GONE, INLINE_BYTES, PredictService, refusal
 from shared.errors import ImageError, InstancesError
@@ -64,6 +65,11 @@ class Classifier:
             return self._reader.raw(body, shape=request.query.get("shape", [None])[-1], input_shape=shape)
         if kind == bodies.JSON:
             return await self._service.pictures(request, lambda: self._reader.json(body, input_shape=shape))
+        if kind == MULTIPART:
+            said = request.header(b"content-type")
+            return await self._service.pictures(
+                request, lambda: self._reader.multipart(body, content_type=said, input_shape=shape)
+            )
         try:
             return await self._picture(request, body, height=shape[0], width=shape[1])
         except ImageError as error:

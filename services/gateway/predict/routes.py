@@ -202,7 +202,7 @@ def _classify_schema() -> dict[str, Any]:
     encoded = {"type": "object", "required": ["b64"], "properties": {"b64": {"type": "string", "format": "byte"}}}
     instances = {"type": "array", "minItems": 1, "items": {"anyOf": [nested, encoded]}}
     body = {"type": "object", "required": ["instances"], "properties": {"instances": instances}}
-    kinds = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+    kinds = ("image/png", "image/jpeg", "image/webp", "multipart/form-data", "application/octet-stream")
     return {
         "requestBody": {
             "required": True,

@@ -95,6 +95,7 @@ def test_openapi_describes_classifying(site) -> None:
         "image/png",
         "image/jpeg",
         "image/webp",
+        "multipart/form-data",
         "application/octet-stream",
         "application/json",
     }
