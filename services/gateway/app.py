@@ -13,6 +13,7 @@ from services.gateway.access.description import describe
 from services.gateway.access.gate import Gate
 from services.gateway.access.keyring import Keyring
 from services.gateway.access.rates import Rates
+from services.gateway.examples import exemplify
 from services.gateway.metrics import RequestMetrics
 from services.gateway.middleware import BodyLimit, Counted, Guard
 from services.gateway.parts import Parts
@@ -102,6 +103,7 @@ class _Api(FastAPI):
         """The description, made once."""
         if not self.openapi_schema:
             describe(super().openapi(), self.routes, asks=self.state.asks)
+            exemplify(super().openapi())
         return super().openapi()
 
 

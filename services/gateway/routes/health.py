@@ -1,6 +1,8 @@
 """`/livez`, `/readyz` and `/metrics`: for who keeps the gateway running and watches it."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
@@ -26,6 +28,9 @@ class Readiness(BaseModel):
     )
 
 
+AskedForModel = Annotated[bool, Query(description="whether there must also be a judged model to predict with")]
+
+
 @routes.get("/livez", responses=errors.documented())
 @needs_no_key
 async def livez() -> Live:
@@ -35,7 +40,7 @@ async def livez() -> Live:
 
 @routes.get("/readyz", responses={**errors.documented(), 503: {"model": Readiness, "description": "Not ready"}})
 @needs_no_key
-def readyz(parts: NeedsParts, response: Response, model: bool = False) -> Readiness:
+def readyz(parts: NeedsParts, response: Response, model: AskedForModel = False) -> Readiness:
     """Whether runs can be steered; with `?model=1` also whether there is a judged model to predict with."""
     asked = parts.checks | ({"model": parts.predictor} if model else {})
     reasons = {name: reason for name, part in asked.items() if (reason := part.why_not_ready()) is not None}

@@ -123,7 +123,7 @@ class Tagging(BaseModel):
     """What is to be different about a run, without touching what it computes."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"priority": 10, "labels": {"owner": "me", "draft": None}}}
+        extra="forbid", json_schema_extra={"example": {"priority": 10, "labels": {"owner": "me"}}}
     )
 
     priority: Priority | None = None
