@@ -117,7 +117,7 @@ def until(condition: Any) -> None:
 
 
 def head(*lines: str) -> bytes:
-    return "\r\n".join([f"POST {PATH} HTTP/1.1", "Host: gateway", "Content-Type: image/png", *lines, "", ""]).encode()
+    return "\r\n".join([f"POST {PATH} HTTP/1.1", "Host: localhost", "Content-Type: image/png", *lines, "", ""]).encode()
 
 
 @pytest.fixture(scope="module")
