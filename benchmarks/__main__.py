@@ -50,6 +50,8 @@ BENCHMARKS = [
     Benchmark("evaluation", "The evaluator beside Keras `evaluate`"),
     Benchmark("series", "Curves of long runs"),
     Benchmark("memory", "Memory over long runs"),
+    Benchmark("precision", "Mixed precision and XLA"),
+    Benchmark("many_runs", "Ten thousand finished runs on the volume"),
     Benchmark("time_to_accuracy", "From the command to a precision of 0.870", photographs=True),
 ]
 

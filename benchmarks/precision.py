@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.report import Report, add_output
 from shared.devices import prepare_tensorflow
 from shared.spec import parse_spec
 
@@ -42,12 +43,14 @@ def main() -> None:
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8, help="of each variant in a round")
+    add_output(parser)
     options = parser.parse_args()
     prepare_tensorflow(os.environ, device="auto")
-    measure(options.network, options.variants, rounds=options.rounds, steps=options.steps)
+    with Report("precision", options.output) as report:
+        measure(report, options.network, options.variants, rounds=options.rounds, steps=options.steps)
 
 
-def measure(network: str, variants: Sequence[str], *, rounds: int, steps: int) -> None:
+def measure(report: Report, network: str, variants: Sequence[str], *, rounds: int, steps: int) -> None:
     """Times the variants of one network in turns, and prints what came out."""
     # TensorFlow reads the environment when it is imported.
     from services.trainer.engine import Batch  # noqa: PLC0415
@@ -81,6 +84,8 @@ def measure(network: str, variants: Sequence[str], *, rounds: int, steps: int) -
     base = statistics.median(times["float32"])
     for name, found in times.items():
         median = statistics.median(found)
+        if name != "float32":
+            report.add(f"a step of the {network} network in {name}: as fast as in float32", base / median, "")
         print(f"{network}, batch {size}, {name}: {median * 1e3:.1f} ms, {base / median:.2f} times as fast as float32")
 
 
