@@ -52,6 +52,17 @@ def test_every_command_and_flag_of_tandem_is_in_its_manual(root: Path) -> None:
     }
 
 
+def test_every_command_is_shown_with_what_it_prints(root: Path) -> None:
+    """`python docs/capture.py` puts the output there."""
+    manual = (root / "docs" / "cli.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `(tandem [^`]+)`$(.*?)(?=^## |\Z)", manual, re.M | re.S))
+    shown = {
+        title: re.search(rf"^```console\n(?:\$ export .*\n)?\$ {title}\b.*\n(?!\$|```)", text, re.MULTILINE)
+        for title, text in sections.items()
+    }
+    assert [title for title, found in shown.items() if found is None] == []
+
+
 def test_every_tandem_command_in_the_documents_exists(root: Path) -> None:
     known = dict(commands())
     groups = {path[:1] for path in known if len(path) > 1} | {()}
