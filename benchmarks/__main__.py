@@ -48,6 +48,7 @@ BENCHMARKS = [
     Benchmark("checkpointing", "What a checkpoint costs the training"),
     Benchmark("summaries", "What TensorBoard's summaries cost the training"),
     Benchmark("evaluation", "The evaluator beside Keras `evaluate`"),
+    Benchmark("politeness", "What an evaluator costs the training beside it"),
     Benchmark("series", "Curves of long runs"),
     Benchmark("memory", "Memory over long runs"),
     Benchmark("precision", "Mixed precision and XLA"),
