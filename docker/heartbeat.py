@@ -2,7 +2,8 @@
 
 Usage: python /opt/heartbeat.py evaluator, or: python /opt/heartbeat.py trainer SLOT. Evaluators take their names when
 they start, so the one that is asked about is the one of this host. A slot without an assignment, or with one whose
-trainer has not reported yet, is well: the container's own end says what went wrong there.
+trainer has not reported yet, is well: the container's own end says what went wrong there. In an evaluator's turn it is
+the evaluator in the slot that has to beat.
 """
 
 import json
@@ -16,18 +17,21 @@ SECONDS = 60.0
 
 kind, *name = sys.argv[1:]
 volume = Path(os.environ.get("TANDEM_VOLUME", "/volume"))
+evaluators = volume / "evaluators"
+here = [path for path in evaluators.glob("*/status.json") if json.loads(path.read_text())["host"] == platform.node()]
 if kind == "evaluator":
-    folder = volume / "evaluators"
-    here = [path for path in folder.glob("*/status.json") if json.loads(path.read_text())["host"] == platform.node()]
     if not here:
-        sys.exit(f"no evaluator of {platform.node()} in {folder} yet")
+        sys.exit(f"no evaluator of {platform.node()} in {evaluators} yet")
     status = max(here, key=lambda path: path.stat().st_mtime)
 else:
     (name,) = name
     assignment = volume / "slots" / name / "assignment.json"
     if not assignment.exists():
         sys.exit(0)
-    status = volume / "runs" / json.loads(assignment.read_text())["run"] / "trainer" / "status.json"
+    task = json.loads(assignment.read_text())
+    status = volume / "runs" / task["run"] / "trainer" / "status.json"
+    if task.get("task") == "evaluate":
+        status = max([status, *here], key=lambda path: path.stat().st_mtime if path.exists() else 0.0)
     if not status.exists():
         sys.exit(0)
 try:

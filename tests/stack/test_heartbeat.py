@@ -50,3 +50,14 @@ def test_a_trainer_is_judged_by_the_run_that_its_slot_was_given(check, tmp_path:
     assert check("trainer", "trainer-0") == ""
     beat(tmp_path / "runs/some-run/trainer/status.json", age=90)
     assert "was last written 90 s ago" in check("trainer", "trainer-0")
+
+
+def test_in_an_evaluators_turn_the_one_in_the_slot_has_to_beat(check, tmp_path: Path):
+    beat(tmp_path / "slots/trainer-0/assignment.json", run="some-run", task="evaluate")
+    beat(tmp_path / "runs/some-run/trainer/status.json", age=90)
+    beat(tmp_path / "evaluators/evaluator/status.json", host="another", age=1)
+    assert "trainer/status.json was last written 90 s ago" in check("trainer", "trainer-0")
+    beat(tmp_path / "evaluators/evaluator-2/status.json", host=platform.node(), age=5)
+    assert check("trainer", "trainer-0") == ""
+    beat(tmp_path / "evaluators/evaluator-2/status.json", host=platform.node(), age=75)
+    assert "evaluator-2/status.json was last written 75 s ago" in check("trainer", "trainer-0")
