@@ -14,7 +14,7 @@ from benchmarks.soak.schedule import Fault
 
 PERIOD = 0.1
 PAUSE = 0.3  # before a process that has ended is started again
-DEATHS = frozenset({-signal.SIGKILL, 0})
+DEATHS = frozenset({-signal.SIGKILL, -signal.SIGTERM, 0})  # SIGTERM, where it met one that had only just begun
 
 
 class Member:
@@ -31,6 +31,7 @@ class Member:
         self.role = role
         self.incarnation = 0
         self.undisturbed_since = float("inf")
+        self.leaving = False
         self._command = command
         self._environment = dict(environment)
         self._log = log
@@ -48,6 +49,7 @@ class Member:
                 self._command, env=self._environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
         self.undisturbed_since = float("inf")
+        self.leaving = False
         self.incarnation += 1
 
     def exit_code(self) -> int | None:
@@ -122,6 +124,7 @@ class House:
         if pid is None:
             return False
         if (member := self.members.get(fault.role)) is not None:
+            member.leaving = member.leaving or fault.action in ("kill", "restart")
             member.undisturbed_since = float("inf")
         if fault.action in ("kill", "restart"):
             _send(pid, signal.SIGKILL if fault.action == "kill" else signal.SIGTERM)

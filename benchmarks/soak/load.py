@@ -93,7 +93,7 @@ class Load:
                     except httpx.HTTPError as error:
                         self._minded(member, before, began, f"{role} could not be scraped: {error!r}")
                         continue
-                    if member.undisturbed_since == float("inf"):
+                    if member.undisturbed_since == float("inf") and not member.leaving:
                         member.undisturbed_since = time.monotonic()
                     self.scrapes += 1
                     if answer.status_code != 200:
