@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from services.evaluator.judging import AbandonedError
+from shared.ml.models.layers import FusedBatchNormalization
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Statistic:
 
 def moving_statistics(model: Any) -> tuple[Statistic, ...]:
     """The moving means and variances of a network's batch normalisation that follow batches at all."""
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    kinds = (keras.layers.BatchNormalization, FusedBatchNormalization)
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
     return tuple(
         Statistic(variable=variable.value, momentum=layer.momentum)
         for layer in layers

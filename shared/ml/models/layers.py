@@ -60,7 +60,7 @@ class FusedBatchNormalization(keras.layers.Layer):  # type: ignore[misc]
         self, *, momentum: float, epsilon: float, scale: bool, shift: bool, dtype: str | None, name: str
     ) -> None:
         super().__init__(dtype=dtype, name=name)
-        self._momentum = momentum
+        self.momentum = momentum
         self._epsilon = epsilon
         self._scale = scale
         self._shift = shift
@@ -94,7 +94,7 @@ class FusedBatchNormalization(keras.layers.Layer):  # type: ignore[misc]
         # The kernel answers with the unbiased variance; Keras keeps the plain one.
         values = tf.cast(tf.size(inputs) // channels, tf.float32)
         for moving, newest in ((self.moving_mean, mean), (self.moving_variance, variance * (values - 1) / values)):
-            moving.assign(self._momentum * moving + (1 - self._momentum) * newest)
+            moving.assign(self.momentum * moving + (1 - self.momentum) * newest)
         return normalized
 
 
