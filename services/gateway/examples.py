@@ -48,8 +48,20 @@ _MODEL = {
     "precision_at_1": 0.6815,
     "classes": ["disc", "ring"],
     "input_shape": [32, 32, 3],
+    "aliases": {"best": 300, "latest": 300},
     "steps": [300, 200],
     "loaded": True,
+}
+_ALIAS = {
+    "alias": "stable",
+    "step": 300,
+    "precision_at_1": 0.6815,
+    "moves": "by hand",
+    "pinned": False,
+    "canary": None,
+    "reason": "looks right",
+    "time": 1772360190.0,
+    "history": [{"step": 200, "precision_at_1": 0.642, "reason": "moved by hand", "time": 1772360120.0}],
 }
 _STATUS = [{"version": "300", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}]
 _SIGNATURE = {
@@ -203,6 +215,11 @@ ANSWERS: Mapping[str, Any] = {
     "GET /v2/models/{model}/versions/{version}/ready": {"name": "best", "ready": True},
     "POST /v2/models/{model}/infer": _INFERRED,
     "POST /v2/models/{model}/versions/{version}/infer": _INFERRED,
+    "GET /v1/models/{model}/aliases": {"model": "best", "run": RUN_ID, "aliases": [_ALIAS]},
+    "PUT /v1/models/{model}/aliases/{alias}": _ALIAS,
+    "POST /v1/models/{model}/aliases/{alias}:rollback": _ALIAS | {"step": 200, "reason": "too slow", "history": []},
+    "PUT /v1/models/{model}/aliases/{alias}/canary": _ALIAS | {"canary": {"step": 400, "share": 0.1}},
+    "DELETE /v1/models/{model}/aliases/{alias}/canary": _ALIAS,
     "GET /livez": {"live": True},
     "GET /readyz": {"ready": True, "reasons": {}},
     "GET /metrics": 'tandem_run_state{run="20260301-101500-shapes-3f9c",state="running"} 1.0\n',
@@ -214,6 +231,7 @@ BODIES: Mapping[str, Any] = {
     "POST /v1/runs/{run}:stop": {"reason": "good enough"},
     "POST /v1/runs/{run}:kill": {"reason": "wrong data"},
     "POST /v1/runs/{run}:restart": {"reason": "the disk has room again"},
+    "POST /v1/models/{model}/aliases/{alias}:rollback": {"reason": "too slow"},
     "POST /v1/models/{model}:classify": {"instances": [_PIXELS]},
     "POST /v1/models/{model}:predict": {"instances": [_PIXELS]},
     "POST /v1/models/{model}/versions/{version}:predict": {"instances": [_PIXELS]},

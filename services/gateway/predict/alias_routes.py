@@ -65,7 +65,16 @@ class AliasesView(BaseModel):
 class AliasRequest(BaseModel):
     """Where an alias is to point."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"step": 300, "reason": "looks right"}})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"step": 300, "reason": "looks right"},
+            "anyOf": [
+                {"required": ["step"], "properties": {"step": {"type": "integer"}}},
+                {"required": ["pinned"], "properties": {"pinned": {"type": "boolean"}}},
+            ],
+        },
+    )
 
     step: Step | None = Field(default=None, description="null: where it is")
     pinned: bool | None = Field(

@@ -41,7 +41,9 @@ def served(root: Path) -> Iterator[Served]:
     for seed in range(3):
         bench.start(seed=seed)
     bench.step()
-    predicting = Predicting(settings=PredictSettings(), volume=bench.volume, registry=bench.registry)
+    predicting = Predicting(
+        settings=PredictSettings(), volume=bench.volume, registry=bench.registry, tell=bench.journal.note
+    )
     bench.parts = dataclasses.replace(bench.parts, predictor=predicting.predictor)
     key = create_key(root / "keys.json", name="tester", scopes=SCOPES, clock=time.time)
     app = bench.app(

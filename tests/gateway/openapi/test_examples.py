@@ -11,12 +11,14 @@ from services.gateway.examples import ANSWERS, BODIES
 from services.gateway.predict.settings import PredictSettings
 from services.gateway.predict.wiring import Predicting
 
-BINARY = ("image/", "application/octet-stream")
+BINARY = ("image/", "application/octet-stream", "multipart/form-data")
 
 
 @pytest.fixture
 def description(bench: Any) -> Any:
-    predicting = Predicting(settings=PredictSettings(), volume=bench.volume, registry=CollectorRegistry())
+    predicting = Predicting(
+        settings=PredictSettings(), volume=bench.volume, registry=CollectorRegistry(), tell=bench.journal.note
+    )
     return bench.app(routers=predicting.routers()).openapi()
 
 
