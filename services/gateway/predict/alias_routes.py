@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from services.gateway.access.scopes import needs
 from services.gateway.errors import documented
-from services.gateway.predict.aliases import AUTOMATIC, checked_alias
+from services.gateway.predict.aliases import ALIAS, AUTOMATIC, checked_alias
 from services.gateway.predict.predictor import Predictor
 from services.gateway.predict.promotion import Promotion
 from services.gateway.predict.store import RunExports
@@ -19,7 +19,14 @@ Change = Callable[[Promotion, RunExports, str], None]
 
 PREFIX = "/v1/models/{model}/aliases"
 
-AliasName = Annotated[str, Path(description="`best`, `latest`, `stable`, or one of your own", examples=["stable"])]
+AliasName = Annotated[
+    str,
+    Path(
+        description="`best`, `latest`, `stable`, or one of your own",
+        examples=["stable"],
+        json_schema_extra={"pattern": f"^{ALIAS.pattern}$"},  # `checked_alias` says what is wrong
+    ),
+]
 Step = Annotated[int, Field(ge=0, le=10**15, description="of the export")]
 Reason = Annotated[str, Field(max_length=500, description="for the history")]
 
@@ -77,7 +84,7 @@ class AliasRequest(BaseModel):
     )
 
     step: Step | None = Field(default=None, description="null: where it is")
-    pinned: bool | None = Field(
+    pinned: StrictBool | None = Field(
         default=None,
         description="null: `best` and `latest` stay where they are put, and others are moved by hand anyway",
     )
@@ -125,7 +132,7 @@ def router(*, predictor: Predictor) -> APIRouter:
             model=model, run=run.id, aliases=[_view(name, entry) for name, entry in sorted(run.aliases.items())]
         )
 
-    @routes.put("/{alias}", responses=documented(404, 503))
+    @routes.put("/{alias:name}", responses=documented(404, 503))
     @needs("control", what="promote")
     async def put_alias(model: str, alias: AliasName, body: AliasRequest) -> AliasView:
         """Points an alias at an export that answers, pins it, or lets `best` and `latest` move by themselves again."""
@@ -137,14 +144,14 @@ def router(*, predictor: Predictor) -> APIRouter:
 
         return await changed(model, alias, change)
 
-    @routes.post("/{alias}:rollback", responses=documented(404, 409, 503))
+    @routes.post("/{alias:name}:rollback", responses=documented(404, 409, 503))
     @needs("control", what="rollback")
     async def roll_back(model: str, alias: AliasName, body: RollbackRequest | None = None) -> AliasView:
         """Points an alias at where it was before; `best` and `latest` stay there until they are freed."""
         reason = (body or RollbackRequest()).reason
         return await changed(model, alias, lambda promotion, run, name: promotion.roll_back(run, name, reason=reason))
 
-    @routes.put("/{alias}/canary", responses=documented(404, 409, 503))
+    @routes.put("/{alias:name}/canary", responses=documented(404, 409, 503))
     @needs("control", what="canary")
     async def put_canary(model: str, alias: AliasName, body: CanaryRequest) -> AliasView:
         """Has another export answer a share of an alias' requests; the alias itself stays."""
@@ -153,7 +160,7 @@ def router(*, predictor: Predictor) -> APIRouter:
             model, alias, lambda promotion, run, name: promotion.try_out(run, name, canary, reason=body.reason)
         )
 
-    @routes.delete("/{alias}/canary", responses=documented(404, 503))
+    @routes.delete("/{alias:name}/canary", responses=documented(404, 503))
     @needs("control", what="end canary")
     async def delete_canary(model: str, alias: AliasName) -> AliasView:
         """Ends that."""
@@ -161,7 +168,7 @@ def router(*, predictor: Predictor) -> APIRouter:
             model, alias, lambda promotion, run, name: promotion.try_out(run, name, None, reason="the canary ended")
         )
 
-    @routes.delete("/{alias}", status_code=204, responses=documented(404, 503))
+    @routes.delete("/{alias:name}", status_code=204, responses=documented(404, 503))
     @needs("control", what="delete alias")
     async def delete_alias(model: str, alias: AliasName) -> None:
         """Removes an alias; `best` and `latest` begin anew to move by themselves."""
