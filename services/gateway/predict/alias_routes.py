@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from services.gateway.access.scopes import needs
+from services.gateway.convertors import NAME
 from services.gateway.errors import documented
 from services.gateway.predict.aliases import ALIAS, AUTOMATIC, checked_alias
 from services.gateway.predict.predictor import Predictor
@@ -18,6 +19,8 @@ from shared.records import Alias, Canary
 Change = Callable[[Promotion, RunExports, str], None]
 
 PREFIX = "/v1/models/{model}/aliases"
+ONE = f"/{{alias:{NAME}}}"
+"""The path of one alias."""
 
 AliasName = Annotated[
     str,
@@ -132,7 +135,7 @@ def router(*, predictor: Predictor) -> APIRouter:
             model=model, run=run.id, aliases=[_view(name, entry) for name, entry in sorted(run.aliases.items())]
         )
 
-    @routes.put("/{alias:name}", responses=documented(404, 503))
+    @routes.put(ONE, responses=documented(404, 503))
     @needs("control", what="promote")
     async def put_alias(model: str, alias: AliasName, body: AliasRequest) -> AliasView:
         """Points an alias at an export that answers, pins it, or lets `best` and `latest` move by themselves again."""
@@ -144,14 +147,14 @@ def router(*, predictor: Predictor) -> APIRouter:
 
         return await changed(model, alias, change)
 
-    @routes.post("/{alias:name}:rollback", responses=documented(404, 409, 503))
+    @routes.post(f"{ONE}:rollback", responses=documented(404, 409, 503))
     @needs("control", what="rollback")
     async def roll_back(model: str, alias: AliasName, body: RollbackRequest | None = None) -> AliasView:
         """Points an alias at where it was before; `best` and `latest` stay there until they are freed."""
         reason = (body or RollbackRequest()).reason
         return await changed(model, alias, lambda promotion, run, name: promotion.roll_back(run, name, reason=reason))
 
-    @routes.put("/{alias:name}/canary", responses=documented(404, 409, 503))
+    @routes.put(f"{ONE}/canary", responses=documented(404, 409, 503))
     @needs("control", what="canary")
     async def put_canary(model: str, alias: AliasName, body: CanaryRequest) -> AliasView:
         """Has another export answer a share of an alias' requests; the alias itself stays."""
@@ -160,7 +163,7 @@ def router(*, predictor: Predictor) -> APIRouter:
             model, alias, lambda promotion, run, name: promotion.try_out(run, name, canary, reason=body.reason)
         )
 
-    @routes.delete("/{alias:name}/canary", responses=documented(404, 503))
+    @routes.delete(f"{ONE}/canary", responses=documented(404, 503))
     @needs("control", what="end canary")
     async def delete_canary(model: str, alias: AliasName) -> AliasView:
         """Ends that."""
@@ -168,7 +171,7 @@ def router(*, predictor: Predictor) -> APIRouter:
             model, alias, lambda promotion, run, name: promotion.try_out(run, name, None, reason="the canary ended")
         )
 
-    @routes.delete("/{alias:name}", status_code=204, responses=documented(404, 503))
+    @routes.delete(ONE, status_code=204, responses=documented(404, 503))
     @needs("control", what="delete alias")
     async def delete_alias(model: str, alias: AliasName) -> None:
         """Removes an alias; `best` and `latest` begin anew to move by themselves."""
