@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from shared.atomic import committing
 from shared.layout import Volume
-from shared.records import ExportManifest, FileRecord, encode_record, write_record
+from shared.records import write_record
 from shared.spec import RunSpec
+from tests.processes.constant_models import export
 
 HERE = Path(__file__).parent
 RUN = "20260101-000000-flowers-0001"
@@ -52,51 +51,13 @@ def python() -> Path:
     return found
 
 
-def model(step: int) -> bytes:
-    """A model that answers class `step` modulo ten, whatever the picture."""
-    bias = np.zeros(10, np.float32)
-    bias[step % 10] = 5.0
-    nodes = [
-        helper.make_node("Cast", ["images"], ["numbers"], to=TensorProto.FLOAT),
-        helper.make_node("Flatten", ["numbers"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "kernel", "bias"], ["logits"]),
-    ]
-    values = [
-        numpy_helper.from_array(np.zeros((192, 10), np.float32), "kernel"),
-        numpy_helper.from_array(bias, "bias"),
-    ]
-    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 8, 8, 3])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])
-    graph = helper.make_graph(nodes, "constant", [images], [logits], values)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    return made.SerializeToString()
-
-
-def export(volume: Volume, step: int, precision: float) -> None:
-    with committing(volume.run(RUN).export(step)) as folder:
-        digest = folder.write("model.onnx", model(step))
-        manifest = ExportManifest(
-            run=RUN,
-            step=step,
-            weights="ema",
-            decay=0.9999,
-            files={"model.onnx": FileRecord(size=digest.size, sha256=digest.sha256)},
-            input_shape=(8, 8, 3),
-            classes=CLASSES,
-            precision_at_1=precision,
-            greatest_difference=0.0,
-            time=0.0,
-        )
-        folder.write("manifest.json", encode_record(manifest))
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Host and port of a gateway that serves two exports of the run `flowers`, the better one of step 3."""
     volume = Volume(tmp_path_factory.mktemp("clients") / "volume")
     write_record(volume.run(RUN).spec, RunSpec(name="flowers"))
-    export(volume, 3, 0.75)
-    export(volume, 5, 0.5)
+    export(volume.run(RUN), 3, classes=CLASSES, precision=0.75)
+    export(volume.run(RUN), 5, classes=CLASSES, precision=0.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -18,15 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from shared.atomic import committing
 from shared.layout import Volume
-from shared.records import ExportManifest, FileRecord, encode_record, write_record
+from shared.records import write_record
 from shared.spec import RunSpec
+from tests.processes.constant_models import export
 
 RUN = "20260101-000000-flowers-0001"
 CLASSES = tuple(f"class-{number}" for number in range(10))
@@ -35,45 +33,6 @@ BODY_SECONDS = 1.0
 BODY_BYTES = 1_000_000
 MAX_WAITING = 4
 PATIENCE = 30.0
-
-
-def model(step: int) -> bytes:
-    """A model that answers class `step` modulo ten, whatever the picture."""
-    bias = np.zeros(10, np.float32)
-    bias[step % 10] = 5.0
-    nodes = [
-        helper.make_node("Cast", ["images"], ["numbers"], to=TensorProto.FLOAT),
-        helper.make_node("Flatten", ["numbers"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "kernel", "bias"], ["logits"]),
-    ]
-    values = [
-        numpy_helper.from_array(np.zeros((192, 10), np.float32), "kernel"),
-        numpy_helper.from_array(bias, "bias"),
-    ]
-    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 8, 8, 3])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])
-    graph = helper.make_graph(nodes, "constant", [images], [logits], values)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(made)
-    return made.SerializeToString()
-
-
-def export(volume: Volume, step: int) -> None:
-    with committing(volume.run(RUN).export(step)) as folder:
-        digest = folder.write("model.onnx", model(step))
-        manifest = ExportManifest(
-            run=RUN,
-            step=step,
-            weights="ema",
-            decay=0.9999,
-            files={"model.onnx": FileRecord(size=digest.size, sha256=digest.sha256)},
-            input_shape=(8, 8, 3),
-            classes=CLASSES,
-            precision_at_1=step / 1000,
-            greatest_difference=0.0,
-            time=0.0,
-        )
-        folder.write("manifest.json", encode_record(manifest))
 
 
 def png() -> bytes:
@@ -138,7 +97,7 @@ def narrow(tmp_path: Path) -> Iterator[Gateway]:
 def serving(folder: Path, **settings: str) -> Iterator[Gateway]:
     volume = Volume(folder / "volume")
     write_record(volume.run(RUN).spec, RunSpec(name="flowers"))
-    export(volume, 1)
+    export(volume.run(RUN), 1, classes=CLASSES, precision=1 / 1000)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -230,7 +189,7 @@ def test_f34_swaps_over_http_drop_no_request(gateway: Gateway) -> None:
         client.start()
     try:
         for step in range(2, 22):
-            export(gateway.volume, step)
+            export(gateway.volume.run(RUN), step, classes=CLASSES, precision=step / 1000)
             until(lambda step=step: answers and answers[-1][1].get("step") == step)
     finally:
         done.set()
