@@ -64,6 +64,7 @@ def _measure(volume: Volume, report: Report, *, pairs: int, steps: int, batch_si
         {"batch_size": batch_size, "dataset": {"kind": "shapes", "train_examples": 4000}}, source="benchmark"
     )
     dataset = open_dataset(spec.dataset, volume=volume)
+    # TensorFlow reads the environment when it is imported.
     from services.trainer.step import build_engine  # noqa: PLC0415
 
     engine = build_engine(

@@ -75,6 +75,7 @@ class Side:
 
 def keras_side(volume: Volume, examples: int) -> Callable[[], list[float]]:
     """Keras `evaluate`: wall and processor seconds of one call."""
+    # Each side imports TensorFlow in its own process, which has been told its switches before.
     import keras  # noqa: PLC0415
 
     from shared.data.catalog import open_dataset  # noqa: PLC0415
@@ -102,7 +103,7 @@ def keras_side(volume: Volume, examples: int) -> Callable[[], list[float]]:
 def tandem_side(volume: Volume, examples: int, threads: int) -> Callable[[], list[float]]:
     """The evaluator: wall and processor seconds per kind of weights, wall seconds of the export alone."""
     prepare_tensorflow(os.environ, device="cpu", threads=threads)
-
+    # TensorFlow reads the environment when it is imported.
     from prometheus_client import CollectorRegistry  # noqa: PLC0415
 
     from services.evaluator.assessor import Assessor  # noqa: PLC0415

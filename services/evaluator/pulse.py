@@ -32,5 +32,5 @@ class Pulse:
         while not self._done.wait(self._seconds):
             try:
                 self._beat()
-            except Exception:
+            except Exception:  # the thread's outer edge: a disk that fails once must not end the heartbeat
                 _LOG.warning("a heartbeat failed (%s)", self._thread.name, exc_info=True)

@@ -210,7 +210,7 @@ class FollowerLoop:
                 self._follower.look()
                 self._trouble = None
                 self._after()
-            except Exception as error:
+            except Exception as error:  # the loop's outer edge: whatever it was, the next look may succeed
                 if str(error) != self._trouble:
                     log.exception("changes could not be told; it is tried again")
                 self._trouble = str(error)
