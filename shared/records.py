@@ -101,6 +101,17 @@ class Alias(BaseModel):
         """Of the export that it points at."""
         return self.moves[-1].step
 
+    @property
+    def before(self) -> int | None:
+        """The step that it pointed at before, which a roll back goes to; None if it has been nowhere else."""
+        return next((move.step for move in reversed(self.moves) if move.step != self.step), None)
+
+    @property
+    def needed(self) -> frozenset[int]:
+        """The steps of the exports that must stay for it: where it points, what it tries, and where it was before."""
+        tried = None if self.canary is None else self.canary.step
+        return frozenset(step for step in (self.step, tried, self.before) if step is not None)
+
 
 class Aliases(Record):
     """`aliases.json`: what the aliases of a run point at."""
@@ -109,9 +120,8 @@ class Aliases(Record):
 
     @property
     def steps(self) -> frozenset[int]:
-        """Of the exports that must stay: those pointed at, those on trial, and those that a roll back would go to."""
-        last = [move.step for alias in self.aliases.values() for move in alias.moves[-2:]]
-        return frozenset([*last, *(each.canary.step for each in self.aliases.values() if each.canary is not None)])
+        """Of the exports that must stay."""
+        return frozenset(step for alias in self.aliases.values() for step in alias.needed)
 
 
 class Parent(BaseModel):

@@ -6,7 +6,7 @@ Files: `exports/<step>/{model.onnx, manifest.json}`, committed whole and removed
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from services.evaluator.figures import Logits
 from services.evaluator.graph import INPUT, OUTPUT, ExchangeableGraph, convert
 from services.evaluator.judge import Workshop
 from services.evaluator.judging import Judged, NotExportableError
+from services.evaluator.keeping import prune
 from services.evaluator.verdicts import weights_and_decay
 from shared import atomic
 from shared.checkpoints import Arrays
 from shared.data.examples import Images
-from shared.errors import VolumeError
-from shared.layout import MANIFEST, RunFolder, listed_steps
-from shared.records import Aliases, ExportManifest, FileRecord, encode_record, read_record_or_none
+from shared.layout import MANIFEST, RunFolder
+from shared.records import ExportManifest, FileRecord, encode_record
 from shared.spec import RunSpec
 
 MODEL = "model.onnx"
@@ -93,8 +93,7 @@ class OnnxExporter:
                     time=self._wall(),
                 )
                 commit.write(MANIFEST, encode_record(manifest))
-            for old in superfluous(_precisions(folder), keep=self._keep, held=_held(folder)):
-                atomic.remove_folder(folder.export(old))
+            prune(folder, keep=self._keep)
         return True
 
     def _graph(self, spec: RunSpec) -> ExchangeableGraph:
@@ -152,42 +151,3 @@ def compare(answers: Logits, judged: Logits) -> float:
             f"the export's logits are up to {difference:.2g} from those that were judged, more than {allowed:.2g}"
         )
     return difference
-
-
-def superfluous(
-    precisions: Sequence[tuple[int, float]], *, keep: int, held: frozenset[int] | None = frozenset()
-) -> list[int]:
-    """Which exports retention gives up: all but the newest `keep` and the best, of equals the oldest and the newest.
-
-    Args:
-        precisions: Step and precision at 1 of each export.
-        keep: At least 1.
-        held: Steps that aliases need; None: that is not known, so none is given up.
-    """
-    if held is None:
-        return []
-    steps = sorted(step for step, _ in precisions)
-    best = max((precision for _, precision in precisions), default=0.0)
-    equals = sorted(step for step, precision in precisions if precision == best)
-    kept = {*held, *steps[-keep:], *equals[:1], *equals[-1:]}
-    return [step for step in steps if step not in kept]
-
-
-def _held(folder: RunFolder) -> frozenset[int] | None:
-    try:
-        aliases = read_record_or_none(folder.aliases, Aliases)
-    except VolumeError:
-        return None
-    return frozenset() if aliases is None else aliases.steps
-
-
-def _precisions(folder: RunFolder) -> list[tuple[int, float]]:
-    found = []
-    for step in listed_steps(folder.exports):
-        try:
-            manifest = read_record_or_none(folder.export(step) / MANIFEST, ExportManifest)
-        except VolumeError:
-            continue  # not understood, so not ours to remove
-        if manifest is not None:
-            found.append((step, manifest.precision_at_1))
-    return found

@@ -71,9 +71,9 @@ class AliasBook:
         self.changes = 0
         """Grows with each change."""
 
-    def knows(self, run: str) -> bool:
-        """Whether the aliases of a run have been read."""
-        return run in self._known
+    def has(self, run: str) -> bool:
+        """Whether there is a file of aliases of a run."""
+        return self._volume.run(run).aliases.exists()
 
     def of(self, run: str) -> Mapping[str, Alias]:
         """The aliases of a run, by name; read from the volume the first time."""
@@ -94,7 +94,7 @@ class AliasBook:
         self._unread &= runs
 
     def move(self, run: str, alias: str, step: int, *, precision: float, reason: str, pinned: bool = False) -> bool:
-        """Points an alias at an export; a canary of it ends. Returns whether it did: not if the export is gone.
+        """Points an alias at an export; a canary of it ends. Returns whether it did: not if export or run are gone.
 
         Raises:
             ConflictError: The file cannot be read, so it must not be replaced.
@@ -102,7 +102,10 @@ class AliasBook:
         """
         before = self.of(run).get(alias)
         move = Move(step=step, precision_at_1=precision, reason=reason, time=self._clock())
-        moves = (*(before.moves if before is not None else ()), move)[-KEPT_MOVES:]
+        earlier = before.moves if before is not None else ()
+        if earlier and earlier[-1].step == step:
+            earlier = earlier[:-1]  # said anew of where it is; what it would roll back to stays in sight
+        moves = (*earlier, move)[-KEPT_MOVES:]
         changed = Alias(moves=moves, pinned=pinned)
         return self._change(run, alias, changed, reason=reason, needs=step)
 
@@ -133,9 +136,13 @@ class AliasBook:
         before = aliases.pop(alias, None)
         if changed is not None:
             aliases[alias] = changed
+        if not folder.spec.exists():
+            return False
         with exclusive_lock(folder.exports / ".lock"):
             if needs is not None and not (folder.export(needs) / MANIFEST).exists():
                 return False
+            if not folder.spec.exists():
+                return False  # deleted while it was waited for, and not to come back
             write_record(folder.aliases, Aliases(aliases=aliases))
         self._known[run] = aliases
         self.changes += 1

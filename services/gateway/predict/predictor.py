@@ -107,6 +107,7 @@ class Predictor:
         self._catalog = Catalog()
         self._scanned: Catalog | None = None
         self._published = -1
+        self._checked: set[str] = set()
         self._tended: dict[str, tuple[Export, ...]] = {}
         self._held: dict[Key, _Held] = {}
         self._failed: dict[Key, _Failed] = {}
@@ -245,7 +246,7 @@ class Predictor:
         due |= {run for run in self._store.changed if self._is_new(run)}
         for run_id in due if eager is None else {*due, eager.id}:
             run = self._catalog.run(run_id)
-            if run is not None and (run.exports or run.aliases):
+            if run is not None and (run.exports or self._book.of(run_id)):
                 self._tend(run)
         if eager is not None:
             self._load_eagerly(eager)
@@ -258,10 +259,13 @@ class Predictor:
         present = {export.key for run in scanned.runs for export in run.exports}
         self._failed = {key: failed for key, failed in self._failed.items() if key in present}
         self._tended = {run: exports for run, exports in self._tended.items() if scanned.run(run) is not None}
+        self._checked &= {run.id for run in scanned.runs}
         for run in scanned.runs:
-            # Without loading anything: there may be thousands.
-            if run.exports and not self._book.knows(run.id):
-                self._promotion.check(run)
+            if run.read and run.id not in self._checked:
+                self._checked.add(run.id)
+                # Without loading anything: there may be thousands.
+                if run.exports or self._book.has(run.id):
+                    self._promotion.check(run)
         self._published = -1
         self._publish()
 
@@ -350,8 +354,8 @@ class Predictor:
             if alias is None or not self._promotion.mend(run, alias, step, reason):
                 break
             step = self._book.of(run.id)[alias].step
-        if alias == BEST and self._target(run) is None:
-            # Nothing could be written down; it can be answered all the same.
+        if alias == BEST:
+            # Nothing could be written down, or nothing works at all.
             answers = (self._held[each.key] for each in run.exports if self._prove(each, True))
             return next(answers, None), reason
         return None, reason
@@ -408,5 +412,9 @@ class Predictor:
     def _evict(self) -> None:
         """Puts out what was not used for longest."""
         while len(self._held) > self._max_loaded:
-            del self._held[min(self._held, key=lambda key: self._held[key].used)]
+            run_id, step = min(self._held, key=lambda key: self._held[key].used)
+            del self._held[run_id, step]
+            run = self._catalog.run(run_id)
+            if run is not None and all(export.manifest.step != step for export in run.exports):
+                self._promotion.check(run)  # it was in memory alone, and an alias may have pointed at it
         self._metrics.loaded.set(len(self._held))

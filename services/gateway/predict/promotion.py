@@ -3,8 +3,11 @@
 `best` moves to an export of higher precision at 1 that passed its warm-up; where the run's spec says `promotion:
 significant`, only if McNemar's test on the test examples says that the two differ. `latest` moves to the newest export
 that passed its warm-up. Neither moves while it is pinned.
+
+What cannot be written down does not move: on a full disk aliases stay where they are, which is told once.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 
@@ -39,23 +42,29 @@ class Promotion:
         self._prove = prove
         self._in_memory = in_memory
         self._insignificant: set[tuple[str, int, int]] = set()
+        self._told: dict[str, str] = {}
         self.waiting: set[str] = set()
         """Runs of which an export waits for its verdict to be compared with what answers."""
 
     def check(self, run: RunExports) -> None:
         """Sees to aliases whose export is gone."""
+        with self._trying(run):
+            self._check(run)
+
+    def _check(self, run: RunExports) -> None:
         for alias, entry in list(self._book.of(run.id).items()):
             if entry.canary is not None and not self._there(run, entry.canary.step):
                 self._book.canary(run.id, alias, None, reason=f"the export of step {entry.canary.step} is gone")
             if not self._there(run, entry.step):
-                self.mend(run, alias, entry.step, f"the export of step {entry.step} is gone")
+                self._mend(run, alias, entry.step, f"the export of step {entry.step} is gone")
 
     def tend(self, run: RunExports) -> None:
         """Moves `best` and `latest` if something better, or newer, can answer."""
         self.waiting.discard(run.id)
-        self.check(run)
-        self._tend_best(run)
-        self._tend_latest(run)
+        with self._trying(run):
+            self._check(run)
+            self._tend_best(run)
+            self._tend_latest(run)
 
     def mend(self, run: RunExports, alias: str, step: int, why: str) -> bool:
         """Takes an alias away from an export that cannot answer.
@@ -69,6 +78,11 @@ class Promotion:
         Returns:
             Whether the alias points at another export now.
         """
+        with self._trying(run):
+            return self._mend(run, alias, step, why)
+        return False
+
+    def _mend(self, run: RunExports, alias: str, step: int, why: str) -> bool:
         entry = self._book.of(run.id).get(alias)
         if entry is None:
             return False
@@ -85,6 +99,8 @@ class Promotion:
         self._book.remove(run.id, alias, reason=f"points at nothing any more: {why}")
         if alias == BEST:
             self._tend_best(run)
+        elif alias == LATEST:
+            self._tend_latest(run)
         return alias in self._book.of(run.id)
 
     def place(self, run: RunExports, alias: str, *, step: int | None, pinned: bool | None, reason: str) -> None:
@@ -168,7 +184,22 @@ class Promotion:
         return export
 
     def _there(self, run: RunExports, step: int) -> bool:
-        return any(export.manifest.step == step for export in run.exports) or self._in_memory(run.id, step)
+        if any(export.manifest.step == step for export in run.exports):
+            return True
+        # A run of which nothing is left on the volume is no model any more.
+        return bool(run.exports) and self._in_memory(run.id, step)
+
+    @contextlib.contextmanager
+    def _trying(self, run: RunExports) -> Iterator[None]:
+        try:
+            yield
+        except (ConflictError, OSError) as error:
+            reason = str((isinstance(error, OSError) and error.strerror) or error)
+            if self._told.get(run.id) != reason:
+                log.error("the aliases of run %s stay where they are: %s", run.id, reason, extra={"run": run.id})
+            self._told[run.id] = reason
+        else:
+            self._told.pop(run.id, None)
 
     def _tend_best(self, run: RunExports) -> None:
         entry = self._book.of(run.id).get(BEST)
@@ -199,11 +230,7 @@ class Promotion:
 
     def _moved(self, run: RunExports, alias: str, export: Export, reason: str) -> bool:
         step, precision = export.manifest.step, export.manifest.precision_at_1
-        try:
-            moved = self._book.move(run.id, alias, step, precision=precision, reason=reason)
-        except (ConflictError, OSError) as error:
-            log.error("%s of run %s stays: %s", alias, run.id, error, extra={"run": run.id})
-            return False
+        moved = self._book.move(run.id, alias, step, precision=precision, reason=reason)
         if moved:
             log.info("%s of run %s is step %d now: %s", alias, run.id, step, reason, extra={"run": run.id})
         return moved

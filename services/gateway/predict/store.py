@@ -74,6 +74,7 @@ class RunExports:
         aliases: What each alias points at.
         alias: The one that the name asked for stands for.
         step: The step that it stands for instead, where it names one.
+        read: Whether its folder has been looked at yet.
     """
 
     id: str
@@ -83,6 +84,7 @@ class RunExports:
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     alias: str = BEST
     step: int | None = None
+    read: bool = True
 
     def export(self, step: int) -> Export:
         """The export of one step.
@@ -242,7 +244,7 @@ class ExportStore:
             if self._clock() >= end:
                 break
         if changed:
-            unread = {run_id: RunExports(id=run_id, name=None) for run_id in self._unread}
+            unread = {run_id: RunExports(id=run_id, name=None, read=False) for run_id in self._unread}
             runs = (self._seen[each].run if each in self._seen else unread[each] for each in reversed(self._names.ids))
             self._catalog = Catalog(tuple(runs))
         return self._catalog

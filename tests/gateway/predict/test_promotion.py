@@ -1,7 +1,7 @@
 """When aliases move, when they do not, and that they never point at what cannot answer."""
 
-import asyncio
-from collections import Counter
+import logging
+import os
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from services.gateway import errors
-from services.gateway.predict.aliases import BEST, LATEST
+from services.gateway.predict.aliases import BEST, LATEST, set_by_hand
 from services.gateway.predict.models import OnnxLoader
 from shared import atomic
 from shared.answers import Answers, encode_answers, file_record
@@ -17,15 +17,10 @@ from shared.errors import ConflictError, CorruptExportError, NotFoundError
 from shared.records import Aliases, Canary, Verdict, read_record, write_record
 from shared.spec import RunSpec
 from tests.gateway.conftest import Client
+from tests.gateway.predict.asking import A, asked, order, place, points
 
-A, B = "20260101-000000-a-0001", "20260102-000000-b-0002"
+B = "20260102-000000-b-0002"
 KIND = "ema-0.9999"
-
-
-def points(serving: Any, run: str = A) -> dict[str, int]:
-    """Where each alias of a run points, as the file says."""
-    record = read_record(serving.models.volume.run(run).aliases, Aliases)
-    return {name: entry.step for name, entry in record.aliases.items()}
 
 
 @pytest.fixture
@@ -44,22 +39,6 @@ def client(serving: Any) -> Client:
     for router in serving.routers():
         app.include_router(router)
     return Client(app)
-
-
-async def answers(serving: Any, name: str, count: int = 1, **asked: Any) -> Counter[int]:
-    """The steps that answer `count` requests."""
-    found: Counter[int] = Counter()
-    for _ in range(count):
-        task = asyncio.ensure_future(serving.predictor.model(name, **asked))
-        await asyncio.sleep(0)
-        if not task.done():
-            await asyncio.to_thread(serving.predictor.refresh)
-        found[(await asyncio.wait_for(task, 10)).manifest.step] += 1
-    return found
-
-
-def asked(serving: Any, name: str, count: int = 1, **how: Any) -> dict[int, int]:
-    return dict(asyncio.run(answers(serving, name, count, **how)))
 
 
 def test_best_and_latest_move_by_themselves_and_are_written_down_with_their_reasons(models: Any, serving: Any) -> None:
@@ -252,21 +231,6 @@ def test_an_older_runs_aliases_answer_while_a_newer_run_has_none_of_that_name(mo
     assert asked(serving, f"{A}@stable") == {10: 1}
 
 
-def order(serving: Any, what: Any, run: str = A) -> None:
-    async def ordered() -> None:
-        predictor = serving.predictor
-        task = asyncio.ensure_future(predictor.change(lambda promotion, catalog: what(promotion, catalog.run(run))))
-        await asyncio.sleep(0)
-        await asyncio.to_thread(predictor.refresh)
-        await task
-
-    asyncio.run(ordered())
-
-
-def place(serving: Any, alias: str, step: int, run: str = A) -> None:
-    order(serving, lambda promotion, at: promotion.place(at, alias, step=step, pinned=None, reason="by hand"), run)
-
-
 def judged(models: Any, step: int, correct: int, *, examples: int = 200, first: int = 0) -> None:
     """A verdict with `correct` right answers from the example `first` on."""
     right = np.zeros(examples, bool)
@@ -325,3 +289,120 @@ def test_a_load_that_failed_for_a_moment_does_not_lose_best_for_ever(models: Any
     broken[0], now[0] = False, 31.0
     serving.predictor.refresh()
     assert asked(serving, A) == {20: 1}
+
+
+def test_putting_an_alias_where_it_is_does_not_lose_what_it_would_roll_back_to(models: Any, serving: Any) -> None:
+    for step in (10, *[30] * 25):
+        place(serving, "stable", step)
+    assert read_record(models.volume.run(A).aliases, Aliases).steps == {10, 20, 30}
+    order(serving, lambda promotion, run: promotion.roll_back(run, "stable", reason="back"))
+    assert points(serving)["stable"] == 10
+
+
+def test_latest_whose_export_is_damaged_moves_to_the_newest_that_answers(
+    models: Any, serving: Any, make_serving: Any
+) -> None:
+    serving.predictor.stop()
+    (models.volume.run(A).export(30) / "model.onnx").write_bytes(b"spoilt")
+    again = make_serving()
+    assert asked(again, "latest") == {20: 1}
+    assert points(again)[LATEST] == 20
+
+
+def test_an_alias_of_an_export_that_is_in_memory_alone_ends_with_it(models: Any, make_serving: Any) -> None:
+    for step, precision in ((10, 0.5), (20, 0.8), (30, 0.6)):
+        models.export(A, step, precision=precision)
+    serving = make_serving(max_loaded=2)
+    place(serving, "mine", 10)
+    models.volume.run(A).export(10).rename(models.volume.run(A).exports / ".trash-10")
+    serving.predictor.refresh()
+    assert asked(serving, "mine") == {10: 1}, "it is in memory"
+    assert points(serving)["mine"] == 10
+    assert asked(serving, A) == {20: 1}
+    assert asked(serving, "run@30") == {30: 1}
+    assert points(serving) == {BEST: 20, LATEST: 30}
+    assert (A, "mine: points at nothing any more: the export of step 10 is gone") in serving.told
+
+
+def test_a_run_that_is_deleted_while_its_alias_moves_does_not_come_back(models: Any, make_serving: Any) -> None:
+    real, folder = OnnxLoader(threads=1, largest_batch=2), models.volume.run(B)
+
+    def load(export: Any) -> Any:
+        model = real(export)
+        if export.manifest.step == 40:
+            folder.root.rename(models.volume.runs / ".trash-b")
+        return model
+
+    models.export(A, 10)
+    models.export(B, 20)
+    serving = make_serving(load=load)
+    for run, step in ((A, 10), (B, 20)):
+        place(serving, "stable", step, run=run)
+    assert asked(serving, "stable") == {20: 1}
+    models.export(B, 40, precision=0.9)
+    serving.predictor.refresh()
+    assert not folder.root.exists()
+    serving.predictor.refresh()
+    assert asked(serving, "stable") == {10: 1}, "it is the older run's now"
+    assert asked(serving, "best") == {10: 1}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_aliases_of_a_run_without_exports_end_so_that_it_can_be_deleted(
+    models: Any, serving: Any, make_serving: Any, restarted: bool
+) -> None:
+    place(serving, "stable", 10)
+    assert set_by_hand(models.volume.run(A)) == {"stable": 10}
+    for step in (10, 20, 30):
+        models.volume.run(A).export(step).rename(models.volume.run(A).exports / f".trash-{step}")
+    if restarted:
+        serving.predictor.stop()
+        make_serving()
+    else:
+        serving.predictor.refresh()
+    assert points(serving) == {}
+    assert set_by_hand(models.volume.run(A)) == {}
+
+
+def test_aliases_that_cannot_be_read_are_told_once_and_nothing_is_loaded_in_turns(
+    models: Any, serving: Any, make_serving: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    models.volume.run(A).aliases.write_text('{"schema_version": 99}')
+    real, loads = OnnxLoader(threads=1, largest_batch=2), []
+
+    def load(export: Any) -> Any:
+        loads.append(export.manifest.step)
+        return real(export)
+
+    with caplog.at_level(logging.ERROR):
+        again = make_serving(load=load, max_loaded=1)
+        for _ in range(5):
+            again.predictor.refresh()
+    assert loads == [20]
+    assert [record.getMessage() for record in caplog.records if "stay" in record.getMessage()] == [
+        f"the aliases of run {A} stay where they are: {models.volume.run(A).aliases}: cannot be read, "
+        "so it is not replaced"
+    ]
+
+
+def test_on_a_full_disk_aliases_stay_and_models_answer(
+    models: Any, serving: Any, make_serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place(serving, "mine", 30)
+    serving.predictor.stop()
+    models.volume.run(A).export(30).rename(models.volume.run(A).exports / ".trash-30")
+    (models.volume.run(A).export(20) / "model.onnx").write_bytes(b"spoilt")
+    rename = os.rename
+
+    def full(source: Any, target: Any) -> None:
+        if str(target).endswith("aliases.json"):
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", full)
+        again = make_serving()
+        assert asked(again, A) == {10: 1}
+        assert points(again) == {BEST: 20, LATEST: 30, "mine": 30}
+    again.predictor.refresh()
+    assert points(again) == {BEST: 10, LATEST: 10}
