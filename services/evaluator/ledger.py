@@ -35,6 +35,7 @@ class _Run:
     changed: float = float("-inf")
     looked_at: float = float("-inf")
     settled: bool = False
+    silent: bool = False
     newest: int | None = None
     judged: int | None = None
     waiting: tuple[Candidate, ...] = ()
@@ -64,6 +65,8 @@ class Ledger:
         turn: How many of the quiet runs are asked at each refresh.
         always: How many of the newest runs are asked each time.
         only: The one run to look at. Without it, runs that alternate are left to the evaluators of their own turns.
+        silence: Seconds in which nothing of a run changes, not even its trainer's heartbeat, after which nobody waits
+            for a further checkpoint: its trainer is dead, or paused.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Ledger:
         turn: int = 250,
         always: int = 20,
         only: str | None = None,
+        silence: float = 60.0,
     ) -> None:
         self._volume = volume
         self._policy = policy
@@ -86,6 +90,7 @@ class Ledger:
         self._turn = turn
         self._always = always
         self._only = only
+        self._silence = silence
         self._runs: dict[str, _Run] = {}
         self._names: list[str] = []
         self._names_mark = -1
@@ -189,11 +194,12 @@ class Ledger:
         if tuple(marks) != run.marks:
             # What is found at the first look may be years old, and does not make a run busy.
             run.changed = now if run.marks is not None else run.changed
-            run.marks, run.looked_at, run.settled = tuple(marks), now, False
-        elif run.settled:
-            return
+            run.marks, run.looked_at, run.settled, run.silent = tuple(marks), now, False, False
         else:
-            run.settled = now - run.looked_at >= _SETTLING_SECONDS
+            silent = self._policy.asks_whether_finished and now - run.looked_at >= self._silence
+            if run.settled and run.silent == silent:
+                return
+            run.settled, run.silent = now - run.looked_at >= _SETTLING_SECONDS, silent
         if run.spec is None and not self._read_spec(run):
             run.waiting = ()
             return
@@ -217,7 +223,7 @@ class Ledger:
             return
         steps = listed_steps(folder.checkpoints)
         run.newest = steps[-1] if steps else None
-        finished = self._policy.asks_whether_finished and _finished(folder, spec, run.newest)
+        finished = self._policy.asks_whether_finished and (run.silent or _finished(folder, spec, run.newest))
         waiting = []
         for step in self._policy.wanted(steps, finished=finished):
             if kinds := _missing(folder, step, spec):

@@ -3,7 +3,8 @@
 newest-first   all; each run's newest before any backlog, newest runs first
 all            all; oldest first
 latest         each run's newest alone
-every:<steps>  those whose step is a multiple, and a finished run's last one; in the order of newest-first
+every:<steps>  those whose step is a multiple, and the last one of a run that is finished or whose trainer has fallen
+               silent; in the order of newest-first
 """
 
 from collections.abc import Sequence

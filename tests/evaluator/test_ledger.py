@@ -172,6 +172,28 @@ def test_a_run_that_was_extended_is_not_finished_at_the_steps_of_its_spec(make, 
     assert due(ledger) == []
 
 
+def test_the_last_checkpoint_of_a_trainer_that_died_is_final_once_it_has_been_silent(make, runs, clock):
+    folder = runs.run()
+    for step in (10, 15):
+        runs.commit(folder, step)
+    ledger = make("every:10", silence=60)
+
+    def steps_after(seconds):
+        clock.move(seconds)
+        return [item[1] for item in due(ledger)]
+
+    write_status(folder, "running", 15)
+    assert steps_after(0) == [10]
+    assert steps_after(59) == [10]
+    write_status(folder, "running", 15)
+    assert steps_after(2) == [10], "it was alive a second ago"
+    assert steps_after(59) == [10]
+    assert steps_after(2) == [15, 10]
+    write_status(folder, "running", 17)
+    runs.commit(folder, 17)
+    assert steps_after(1) == [10], "it goes on, so step 15 is not the last"
+
+
 def test_f15_lag_counts_steps_between_the_newest_waiting_and_the_newest_judged(make, runs):
     folder = runs.run()
     for step in (10, 20, 50):

@@ -1,4 +1,5 @@
 import math
+import os
 import shutil
 import threading
 
@@ -47,6 +48,53 @@ def test_each_checkpoint_is_judged_once_in_the_order_of_the_policy(evaluator, ru
     assert work(evaluator) == 0
     assert evaluator.metric("tandem_evaluations_total", outcome="judged") == 3
     assert evaluator.metric("tandem_evaluation_backlog") == 0
+
+
+def test_f15_a_new_commit_is_judged_before_the_backlog(evaluator, runs):
+    folder = runs.run()
+    for step in (10, 20, 30, 40):
+        runs.commit(folder, step)
+    judged = []
+    evaluator.judge.before = lambda source: judged.append(int(source.split("/")[-2]))
+    evaluator.loop.step()
+    runs.commit(folder, 50)
+    work(evaluator)
+    assert list(dict.fromkeys(judged)) == [40, 50, 30, 20, 10]
+
+
+def test_every_nth_is_judged_and_a_dead_trainers_last_one_without_waiting_for_ever(make_evaluator, runs, clock):
+    folder = runs.run()
+    for step in (10, 15, 20, 25):
+        runs.commit(folder, step)
+    evaluator = make_evaluator(policy="every:10")
+    assert work(evaluator) == 2
+    assert [folder.verdict(step, EMA).exists() for step in (10, 15, 20, 25)] == [True, False, True, False]
+    clock.move(61)
+    assert work(evaluator) == 1
+    assert folder.verdict(25, EMA).exists()
+
+
+def test_once_ends_although_a_trainer_that_died_never_finished_its_run(evaluator, runs, clock):
+    folder = runs.run()
+    runs.commit(folder, 10)
+    assert evaluator.loop.run_once() is True
+    assert clock.now == 1000.0, "nothing was waited for"
+
+
+def test_a_run_copied_onto_the_volume_is_judged_and_what_was_judged_elsewhere_is_not_judged_again(
+    evaluator, runs, tmp_path_factory
+):
+    folder = runs.run()
+    runs.commit(folder, 10)
+    work(evaluator)
+    runs.commit(folder, 20)
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / folder.id
+    shutil.move(folder.root, elsewhere)
+    assert work(evaluator) == 0
+    evaluator.judge.asked.clear()
+    shutil.copytree(elsewhere, folder.root)
+    assert work(evaluator) == 1
+    assert {source.split("/")[-2] for source in evaluator.judge.asked} == {"20"}
 
 
 def test_nothing_is_judged_again_after_a_restart(evaluator, make_evaluator, runs):
@@ -360,3 +408,21 @@ def test_the_metrics_show_precision_and_lag(evaluator, runs):
     assert evaluator.metric("tandem_evaluation_precision", run=folder.id, weights=EMA, top="1") == 1.0
     assert evaluator.metric("tandem_evaluation_precision", run=folder.id, weights="raw", top="2") == 1.0
     assert evaluator.metric("tandem_evaluation_step", run=folder.id) == 30
+
+
+def test_the_metrics_show_the_backlog_and_for_how_long_the_newest_has_been_waiting(evaluator, runs):
+    folder = runs.run()
+    for step in (10, 20, 30):
+        runs.commit(folder, step)
+        os.utime(folder.checkpoint(step), (step, step))
+    evaluator.wall.now = 41.0  # the next reading is 42
+    evaluator.loop.step()
+    assert evaluator.metric("tandem_evaluation_backlog") == 3
+    assert evaluator.metric("tandem_evaluation_lag_steps", run=folder.id) == 30
+    assert evaluator.metric("tandem_evaluation_lag_seconds", run=folder.id) == 12.0
+    evaluator.loop.step()
+    assert evaluator.metric("tandem_evaluation_backlog") == 2
+    assert evaluator.metric("tandem_evaluation_lag_steps", run=folder.id) == 0, "older ones are no lag"
+    assert evaluator.metric("tandem_evaluation_lag_seconds", run=folder.id) == 0.0
+    work(evaluator)
+    assert evaluator.metric("tandem_evaluation_backlog") == 0
