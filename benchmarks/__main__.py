@@ -49,6 +49,8 @@ BENCHMARKS = [
     Benchmark("summaries", "What TensorBoard's summaries cost the training"),
     Benchmark("evaluation", "The evaluator beside Keras `evaluate`"),
     Benchmark("politeness", "What an evaluator costs the training beside it"),
+    Benchmark("serving", "The gateway's predictions beside three peers"),
+    Benchmark("pages", "What open pages cost the gateway"),
     Benchmark("series", "Curves of long runs"),
     Benchmark("memory", "Memory over long runs"),
     Benchmark("precision", "Mixed precision and XLA"),

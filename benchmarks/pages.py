@@ -1,6 +1,6 @@
 """What open pages cost the gateway: its processor time while browsers follow runs that train.
 
-    python -m benchmarks.pages [--pages 10] [--runs 5] [--seconds 30]
+    python -m benchmarks.pages [--pages 10] [--runs 5] [--seconds 30] [--output FILE]
 
 Starts a gateway with a slot for each run, whose trainers keep the whole protocol at 20 steps a second and compute next
 to nothing; judges each run every 10 s in the evaluator's place; opens the pages in Chromium, every second one on the
@@ -24,6 +24,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.report import Report, add_output
 from shared.layout import Volume
 from shared.records import Verdict, write_record
 
@@ -88,12 +89,17 @@ def main() -> int:
     parser.add_argument("--pages", type=int, default=10)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=30.0)
+    add_output(parser)
     given = parser.parse_args()
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         print("This needs Chromium; Debian's package is called chromium", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as folder, training(Path(folder) / "volume", given.runs) as gateway:
+    with (
+        Report("pages", given.output) as report,
+        tempfile.TemporaryDirectory() as folder,
+        training(Path(folder) / "volume", given.runs) as gateway,
+    ):
         alone = gateway.share(given.seconds / 2)
         print(f"{given.runs} runs, no page: {alone:.1%} of a core")
         with sync_playwright() as playwright:
@@ -104,6 +110,9 @@ def main() -> int:
             fresh = sum(page.inner_text("main") != text for page, text in zip(pages, before, strict=True))
             streaming = sum(page.locator("#link[data-link=live]").count() for page in pages)
             browser.close()
+        report.add(f"of a core for a gateway of {given.runs} runs that train, without a page", 100 * alone, "%")
+        report.add(f"… with {given.pages} pages open", 100 * watched, "%", at_most=100 * LIMIT)
+        report.add("… of them those that showed newer figures at the end", fresh, "", at_least=given.pages)
     print(f"{given.runs} runs, {given.pages} pages: {watched:.1%} of a core")
     print(f"{streaming} pages follow by streams, {fresh} show newer figures than before")
     return 0 if watched <= LIMIT else 1

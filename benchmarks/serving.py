@@ -1,12 +1,13 @@
 """Serving over HTTP: the gateway in turns with its peers, loaded by wrk with a PNG body.
 
-`python -m benchmarks.serving [--seconds 5] [--rounds 3] [--model model.onnx] [--only NAME]`; needs wrk (Debian's
-package of that name), and a package index the first time, for the environments of mosec and BentoML. All serve a
-network of the tutorial's shape with the same weights: tandem in the form of its exports, the peers in that of Keras'
-own export, whose response normalisation is slower; with `--same-file` they serve tandem's. Each round measures every
-server at 1, 16 and 64 connections, one right after the other; what counts is the ratio within a round. `idle` says
-how much of the processors was left, and `cpu` how many milliseconds of processor time a request took in the server
-with its children, which also compares where other programs disturb.
+    python -m benchmarks.serving [--seconds 5] [--rounds 3] [--model model.onnx] [--only NAME] [--output FILE]
+
+Needs wrk (Debian's package of that name), and a package index the first time, for the environments of mosec and
+BentoML. All serve a network of the tutorial's shape with the same weights: tandem in the form of its exports, the peers
+in that of Keras' own export, whose response normalisation is slower; with `--same-file` they serve tandem's. Each round
+measures every server at 1, 16 and 64 connections, one right after the other; what counts is the ratio within a round.
+`idle` says how much of the processors was left, and `cpu` how many milliseconds of processor time a request took in the
+server with its children, which also compares where other programs disturb.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import importlib.metadata
 import io
 import os
 import platform
-import re
 import shutil
 import signal
 import socket
@@ -25,8 +25,8 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -34,8 +34,10 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from benchmarks.report import Report, add_output
 from benchmarks.serving_model import tutorial_network
 from benchmarks.serving_peers import PEERS, Peer, start
+from benchmarks.wrk import Measured, Server, load
 from shared.atomic import committing
 from shared.layout import Volume
 from shared.records import ExportManifest, FileRecord, encode_record, write_record
@@ -45,36 +47,13 @@ CONNECTIONS = (1, 16, 64)
 RUN = "20260101-000000-serving-0001"
 START_SECONDS = 60.0
 SIDE = 32
+RATES = {1: 1.2, 16: 1.5, 64: 1.5}
+"""The goals: times the rate of the best peer, by connections."""
+REFUSED = 0.01
+"""Who refuses more of the requests has no 99th percentile to compare with: a refusal is soon said."""
 
-
-@dataclass(frozen=True)
-class Server:
-    """One server under load: its name, its address and its process."""
-
-    name: str
-    url: str
-    process: int
-    content_type: str
-    body: Path
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What one load showed.
-
-    Attributes:
-        rate: Requests a second that were answered with success.
-        refused: The share of the others.
-        slowest: The 99th percentile of latency, as wrk prints it.
-        cpu: Milliseconds of processor time a request.
-        idle: Share of the processors that was left.
-    """
-
-    rate: float
-    refused: float
-    slowest: str
-    cpu: float
-    idle: float
+Figures = dict[tuple[str, int], list[Measured]]
+"""By the server's name and the number of connections, one of each round."""
 
 
 def main() -> int:
@@ -86,6 +65,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     parser.add_argument("--same-file", action="store_true", help="the peers serve the very file that tandem serves")
     parser.add_argument("--model", type=Path, help="a model.onnx that takes uint8 [n, 32, 32, 3] and answers 10 logits")
+    add_output(parser)
     flags = parser.parse_args()
     if shutil.which("wrk") is None:
         print("wrk is not installed; on Debian: apt-get install wrk", file=sys.stderr)
@@ -93,22 +73,28 @@ def main() -> int:
     model = flags.model.read_bytes() if flags.model else tutorial_network()
     theirs = model if flags.model or flags.same_file else tutorial_network(banded=False)
     print(_machine())
-    with tempfile.TemporaryDirectory(prefix="tandem-serving-") as name, ExitStack() as running:
+    with (
+        Report("serving", flags.output) as report,
+        tempfile.TemporaryDirectory(prefix="tandem-serving-") as name,
+        ExitStack() as running,
+    ):
         folder = Path(name)
         peers = [peer for peer in PEERS if not flags.only or peer.name.lower().startswith(tuple(flags.only))]
         servers = _start(folder, model, theirs, peers, running.enter_context)
-        figures: dict[tuple[str, int], list[Figure]] = {}
+        figures: Figures = {}
         for number in range(flags.rounds):
             for connections in flags.connections:
                 for server in servers:
-                    figure = _load(server, connections, flags.seconds, folder)
+                    figure = load(server, connections, flags.seconds, folder)
                     figures.setdefault((server.name, connections), []).append(figure)
                     print(
                         f"round {number + 1}  {connections:>2} connections  {server.name:<22} {figure.rate:7.0f}/s  "
-                        f"p99 {figure.slowest:>9}  cpu {figure.cpu:.3f} ms  idle {figure.idle:.0%}"
+                        f"p50 {figure.median:6.2f} ms  p99 {figure.slowest:6.2f} ms  cpu {figure.cpu:.3f} ms  "
+                        f"idle {figure.idle:.0%}"
                         f"{f'  refused {figure.refused:.0%}' if figure.refused else ''}"
                     )
         _summary(figures, [server.name for server in servers], flags.connections)
+        add_figures(report, figures, [server.name for server in servers], flags.connections)
     return 0
 
 
@@ -184,42 +170,7 @@ def _answers(url: str, picture: Path) -> bool:
         return False
 
 
-def _load(server: Server, connections: int, seconds: int, folder: Path) -> Figure:
-    script = folder / "load.lua"
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.body = io.open("{server.body}", "rb"):read("*a")\n'
-        f'wrk.headers["Content-Type"] = "{server.content_type}"\n'
-    )
-    command = [
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{seconds}s",
-        "--latency",
-        "--timeout",
-        "30s",
-        "-s",
-        str(script),
-        server.url,
-    ]
-    used, (idle, total) = _used(server.process), _idle()
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    spent, (idle_after, total_after) = _used(server.process) - used, _idle()
-    requests = int(_found(r"(\d+) requests in", output))
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    answered = requests - (int(refused.group(1)) if refused else 0)
-    if "Socket errors" in output or not answered:
-        raise SystemExit(f"{server.name} failed under load:\n{output}")
-    return Figure(
-        rate=float(_found(r"Requests/sec:\s+([\d.]+)", output)) * answered / requests,
-        refused=1 - answered / requests,
-        slowest=_found(r"99%\s+(\S+)", output),
-        cpu=spent / requests * 1000,
-        idle=(idle_after - idle) / (total_after - total),
-    )
-
-
-def _summary(figures: dict[tuple[str, int], list[Figure]], names: list[str], all_connections: Sequence[int]) -> None:
+def _summary(figures: Figures, names: list[str], all_connections: Sequence[int]) -> None:
     ours = names[0]
     for connections in all_connections:
         mine = figures[ours, connections]
@@ -233,6 +184,50 @@ def _summary(figures: dict[tuple[str, int], list[Figure]], names: list[str], all
             )
 
 
+def add_figures(report: Report, figures: Figures, names: Sequence[str], all_connections: Sequence[int]) -> None:
+    """Puts the figures into the report: medians of the rounds, and goals for ratios within a round.
+
+    Args:
+        report: What they are added to.
+        figures: By server and connections, one of each round.
+        names: Tandem, tandem with raw bodies, then the peers.
+        all_connections: At how many connections it was measured.
+    """
+    ours, raw, *peers = names
+    report.details["rounds"] = {
+        f"{name}, {at}": [asdict(each) for each in rounds] for (name, at), rounds in figures.items()
+    }
+    for connections in all_connections:
+        for name in names:
+            rounds = figures[name, connections]
+            at = f"{connections} connection{'s' if connections > 1 else ''}"
+            report.add(f"{name}, {at}", statistics.median(each.rate for each in rounds), "requests/s")
+            report.add("… median of latency", statistics.median(each.median for each in rounds), "ms")
+            report.add("… 99th percentile of latency", statistics.median(each.slowest for each in rounds), "ms")
+            if refused := statistics.median(each.refused for each in rounds):
+                report.add("… refused", 100 * refused, "%")
+        mine, theirs = (
+            figures[ours, connections],
+            list(zip(*(figures[peer, connections] for peer in peers), strict=True)),
+        )
+        raws = statistics.median(a.rate / b.rate for a, b in zip(figures[raw, connections], mine, strict=True))
+        if theirs:
+            rates = [a.rate / max(b.rate for b in others) for a, others in zip(mine, theirs, strict=True)]
+            goal = RATES.get(connections)
+            report.add(
+                f"rate of the best peer in the same round, {at}, times", statistics.median(rates), "", at_least=goal
+            )
+        slowest = [
+            a.slowest / min(answering)
+            for a, others in zip(mine, theirs, strict=False)
+            if (answering := [b.slowest for b in others if b.refused <= REFUSED])
+        ]
+        if slowest:
+            name = f"99th percentile of the least of the peers that answer all, {at}, times"
+            report.add(name, statistics.median(slowest), "", at_most=1.0)
+        report.add(f"rate of raw uint8 bodies over that of PNGs, {at}, times", raws, "", at_least=1.3)
+
+
 def _machine() -> str:
     versions = {name: importlib.metadata.version(name) for name in ("fastapi", "uvicorn", "pillow", "numpy")}
     text = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -240,31 +235,6 @@ def _machine() -> str:
         f"Python {platform.python_version()}, ONNX Runtime {onnxruntime.__version__}, {text}; "
         f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
     )
-
-
-def _used(process: int) -> float:
-    """Seconds of processor time that a process and its living descendants have used; from proc(5)."""
-    fields: dict[int, list[str]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
-            fields[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
-    family = {process}
-    while more := {number for number, values in fields.items() if int(values[1]) in family} - family:
-        family |= more
-    ticks = sum(int(fields[member][11]) + int(fields[member][12]) for member in family)
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _idle() -> tuple[int, int]:
-    numbers = [int(number) for number in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return numbers[3], sum(numbers)
-
-
-def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
-    if match is None:
-        raise SystemExit(f"wrk printed no {pattern!r}:\n{text}")
-    return match.group(1)
 
 
 def _free_port() -> int:
