@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import onnx
 import onnx.numpy_helper
@@ -5,15 +6,16 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from services.evaluator.export import MODEL, OnnxExporter, compare, superfluous
+from services.evaluator.export import MODEL, OnnxExporter, compare
 from services.evaluator.graph import convert
 from services.evaluator.judge import TensorFlowJudge, Workshop
 from services.evaluator.judging import NotExportableError
 from shared.layout import MANIFEST, listed_steps
 from shared.ml.models import build_model
+from shared.ml.models.layers import LocalResponseNormalization
 from shared.ml.preprocess import evaluation_view
 from shared.ml.weights import assign_weights
-from shared.records import Alias, Aliases, Canary, ExportManifest, Move, read_record
+from shared.records import ExportManifest, read_record
 from shared.spec import AugmentSpec, DatasetSpec, EvaluationSpec, ModelSpec, RunSpec
 
 KIND = "ema-0.9999"
@@ -123,6 +125,22 @@ def test_weights_are_exchanged_bit_by_bit_and_nothing_else_differs(workshop, mod
     np.testing.assert_allclose(found, network(views, training=False), rtol=1e-3, atol=1e-3)
 
 
+def test_the_banded_response_normalisation_of_an_export_is_that_of_tensorflow_within_a_hundred_thousandth():
+    """In ONNX Runtime, on 64 channels of numbers so large that the normalisation matters, each number relatively."""
+    view, channels = keras.Input((8, 8, 3)), keras.layers.Reshape((3, 1, 64))
+    large = keras.layers.Rescaling(200.0)(channels(view))
+    normalised = LocalResponseNormalization(radius=4, bias=1.0, alpha=0.001 / 9, name="norm")(large)
+    model = keras.Model(view, keras.layers.Flatten()(normalised))
+    augment = AugmentSpec(crop=8)
+    graph = convert(model, image_shape=(12, 12, 3), augment=augment, statistics=None)
+    images = np.random.default_rng(0).integers(0, 256, (50, 12, 12, 3), np.uint8)
+    found = answers(graph.with_weights({}), images)
+    values = tf.reshape(evaluation_view(images, augment), (-1, 3, 1, 64)) * 200.0
+    expected = tf.nn.lrn(values, 4, 1.0, 0.001 / 9, 0.75).numpy().reshape(50, -1)
+    assert np.abs(expected).max() < 0.5 * np.abs(values).max(), "it does something"
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_step_is_exported_once(exporter, workshop, folder):
     assert export(exporter, workshop, folder, spec_of(), step=10, seed=1)[0] is True
     before = (folder.export(10) / MODEL).read_bytes()
@@ -186,34 +204,3 @@ def test_answers_may_differ_by_a_share_of_the_greatest_logit():
         compare(judged * np.nan, judged)
     with pytest.raises(NotExportableError, match="shape"):
         compare(judged[:, :1], judged)
-
-
-@pytest.mark.parametrize(
-    ("precisions", "gone"),
-    [
-        ([], []),
-        ([(1, 0.5)], []),
-        ([(1, 0.9), (2, 0.1), (3, 0.1), (4, 0.1)], [2]),
-        ([(1, 0.1), (2, 0.9), (3, 0.1), (4, 0.1)], [1]),
-        ([(1, 0.9), (2, 0.9), (3, 0.9), (4, 0.1), (5, 0.1)], [2]),
-        ([(1, 0.1), (2, 0.2), (3, 0.3)], [1]),
-    ],
-)
-def test_retention_gives_up_neither_the_best_nor_the_newest(precisions, gone):
-    assert superfluous(precisions, keep=2) == gone
-
-
-def test_retention_keeps_what_aliases_need_and_everything_while_that_is_unknown():
-    precisions = [(step, step / 10) for step in range(1, 9)]
-    assert superfluous(precisions, keep=1, held=frozenset({2, 5})) == [1, 3, 4, 6, 7]
-    assert superfluous(precisions, keep=1, held=None) == []
-
-
-def test_aliases_need_what_they_point_at_try_out_and_would_go_back_to():
-    def moves(*steps):
-        return tuple(Move(step=step, precision_at_1=0.5, reason="", time=0) for step in steps)
-
-    aliases = Aliases(
-        aliases={"best": Alias(moves=moves(1, 2, 3)), "stable": Alias(moves=moves(7), canary=Canary(step=9, share=0.1))}
-    )
-    assert aliases.steps == {2, 3, 7, 9}
