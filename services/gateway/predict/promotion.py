@@ -78,9 +78,10 @@ class Promotion:
         Returns:
             Whether the alias points at another export now.
         """
+        moved = False
         with self._trying(run):
-            return self._mend(run, alias, step, why)
-        return False
+            moved = self._mend(run, alias, step, why)
+        return moved
 
     def _mend(self, run: RunExports, alias: str, step: int, why: str) -> bool:
         entry = self._book.of(run.id).get(alias)
