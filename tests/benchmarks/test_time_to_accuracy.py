@@ -33,7 +33,7 @@ def test_the_time_to_a_target_is_that_of_the_first_verdict_on_the_average_that_r
 
 
 def test_a_table_names_seeds_that_never_reach_the_target():
-    table = summary([of(0, 0.5, 0.88), of(1, 0.5, 0.86)], decay=DECAY, target=0.87)
+    table = summary([of(0, 0.5, 0.88), of(1, 0.5, 0.86)], decay=DECAY, target=0.87, within=600.0)
     assert "| 0 | 0.8800 | 0.8700 | 200 | 205 | 3.0% |" in table
     assert "| 1 | 0.8600 | 0.8500 | never | 205 | 3.0% |" in table
     assert table.endswith("mean: EMA precision at 1 0.8700, 205 s in all; 1 of 2 reached 0.87, after 200 s")
@@ -42,7 +42,7 @@ def test_a_table_names_seeds_that_never_reach_the_target():
 @pytest.mark.parametrize(("precision", "figures"), [(0.88, 3), (0.84, 2)])
 def test_a_time_to_the_target_is_reported_only_if_every_seed_has_one(precision: float, figures: int):
     report = Report("time_to_accuracy", None)
-    add_figures(report, [of(0, 0.88), of(1, precision)], decay=DECAY, target=0.87)
+    add_figures(report, [of(0, 0.88), of(1, precision)], decay=DECAY, target=0.87, within=600.0)
     assert len(report.figures) == figures
     assert report.figures[0].met is (precision > 0.87)
 

@@ -64,7 +64,7 @@ def answers(data, images):
     return onnxruntime.InferenceSession(data).run(["logits"], {"images": images})[0]
 
 
-@pytest.mark.parametrize("model", ["tutorial", "resnet-small", "slim"])
+@pytest.mark.parametrize("model", ["tutorial", "resnet-small", "slim", "paired"])
 @pytest.mark.parametrize("standardize", ["image", "dataset"])
 def test_an_export_takes_uint8_pictures_and_answers_what_was_judged(exporter, workshop, folder, model, standardize):
     spec = spec_of(model, standardize=standardize)
@@ -94,7 +94,7 @@ def test_an_export_says_what_it_is(exporter, workshop, folder):
     assert (entry.name, entry.type, entry.shape) == ("images", "tensor(uint8)", ["n", 32, 32, 3])
 
 
-@pytest.mark.parametrize("model", ["tutorial", "resnet-small", "slim"])
+@pytest.mark.parametrize("model", ["tutorial", "resnet-small", "slim", "paired"])
 def test_weights_are_exchanged_bit_by_bit_and_nothing_else_differs(workshop, model):
     spec = spec_of(model)
     network = workshop.network(spec).model

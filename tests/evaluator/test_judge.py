@@ -48,7 +48,7 @@ def judged(judge, spec, weights):
     return judge.judge(spec, weights, source="checkpoints/10/raw", wanted=lambda: True)
 
 
-@pytest.mark.parametrize("model", ["tutorial", "resnet-small", "slim"])
+@pytest.mark.parametrize("model", ["tutorial", "resnet-small", "slim", "paired"])
 def test_each_example_is_judged_exactly_once_the_last_partial_batch_included(judge, workshop, volume, model):
     spec = spec_of(model=ModelSpec(name=model))
     weights = weights_of(workshop, spec)

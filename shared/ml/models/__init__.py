@@ -16,13 +16,14 @@ import keras
 
 from shared.errors import SpecError
 from shared.ml.models.own import build_own, find_factory
+from shared.ml.models.paired import paired
 from shared.ml.models.resnet import small_resnet
 from shared.ml.models.slim import slim
 from shared.ml.models.tutorial import tutorial
 from shared.spec import ModelSpec, Precision
 
 NETWORKS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {"tutorial": tutorial, "resnet-small": small_resnet, "slim": slim}
+    {"tutorial": tutorial, "resnet-small": small_resnet, "slim": slim, "paired": paired}
 )
 
 _FIXED = ("image_shape", "classes", "seed")

@@ -50,16 +50,7 @@ def slim(
         raise ValueError("it halves the picture three times and knows three colours, which takes at least 8 x 8 x 3")
 
     def block(x: Any, channels: int, name: str, *, stride: int = 1) -> Any:
-        initial: Any = keras.initializers.VarianceScaling(
-            1 / 3, mode="fan_in", distribution="untruncated_normal", seed=layer_seed(seed, name)
-        )
-        if identity:
-            initial = _beginning_with_identity(initial)
-        x = keras.layers.Conv2D(
-            channels, 3, strides=stride, padding="same", use_bias=False, kernel_initializer=initial, name=name
-        )(x)
-        x = batch_normalization(momentum=momentum, epsilon=1e-5, scale=False, name=f"{name}_norm")(x)
-        return keras.layers.ReLU(name=f"{name}_relu")(x)
+        return convolution(x, channels, name, seed=seed, momentum=momentum, identity=identity, stride=stride)
 
     def pair(x: Any, channels: int, name: str) -> Any:
         within = block(block(x, channels, f"{name}a"), channels, f"{name}b")
@@ -69,7 +60,7 @@ def slim(
         return keras.layers.MaxPooling2D(2, name=name)(x)
 
     images = keras.Input(image_shape, name="images")
-    x = _seen(images, momentum=momentum)
+    x = seen(images, momentum=momentum)
     x = block(x, width, "conv1", stride=2 if halve_first else 1)
     x = block(x if halve_first else pool(x, "pool0"), width, "conv2")
     x = block(pool(x, "pool1"), 2 * width, "conv3")
@@ -77,12 +68,54 @@ def slim(
         x = pair(x, 2 * width, f"inner{number}")
     x = block(pool(x, "pool2"), 3 * width, "conv4")
     x = keras.layers.GlobalMaxPooling2D(name="greatest")(x)
+    return keras.Model(images, logits(x, classes, seed=seed, scale=logit_scale), name="slim")
+
+
+def convolution(
+    x: Any,
+    channels: int,
+    name: str,
+    *,
+    seed: int,
+    momentum: float,
+    identity: bool,
+    stride: int = 1,
+    halve: bool = False,
+) -> Any:
+    """A convolution of 3 x 3, batch normalisation without scales, and ReLU.
+
+    Args:
+        x: [n, height, width, any number of channels].
+        channels: How many it gives.
+        name: Of the layer; the others' begin with it.
+        seed: The run's seed.
+        momentum: Of the moving statistics.
+        identity: Whether it begins by handing on its input's channels, as far as it has filters.
+        stride: By how many pixels it moves on.
+        halve: Whether only the greatest of each 2 x 2 pixels is normalised and goes on.
+    """
+    initial: Any = keras.initializers.VarianceScaling(
+        1 / 3, mode="fan_in", distribution="untruncated_normal", seed=layer_seed(seed, name)
+    )
+    if identity:
+        initial = _beginning_with_identity(initial)
+    x = keras.layers.Conv2D(
+        channels, 3, strides=stride, padding="same", use_bias=False, kernel_initializer=initial, name=name
+    )(x)
+    if halve:
+        x = keras.layers.MaxPooling2D(2, name=f"{name}_pool")(x)
+    x = batch_normalization(momentum=momentum, epsilon=1e-5, scale=False, name=f"{name}_norm")(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+def logits(x: Any, classes: int, *, seed: int, scale: float) -> Any:
+    """Features [n, channels] to float32 logits [n, classes], made small by `scale`."""
     initial = keras.initializers.VarianceScaling(1 / 3, distribution="uniform", seed=layer_seed(seed, "logits"))
     x = keras.layers.Dense(classes, use_bias=False, kernel_initializer=initial, dtype="float32", name="logits")(x)
-    return keras.Model(images, keras.layers.Rescaling(logit_scale, dtype="float32", name="scale")(x), name="slim")
+    return keras.layers.Rescaling(scale, dtype="float32", name="scale")(x)
 
 
-def _seen(images: Any, *, momentum: float) -> Any:
+def seen(images: Any, *, momentum: float) -> Any:
     """What the fixed filters make of pictures, brought to mean 0 and variance 1, and cut at 0 from either side."""
     filters = patch_filters(PATCH)
     # In float32 whatever the other layers compute in: nothing is gained here, and so few channels are slow in bfloat16.

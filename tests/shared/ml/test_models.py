@@ -79,7 +79,7 @@ def test_tutorial_starts_from_truncated_normals_and_the_tutorials_biases() -> No
         assert (weights[f"{layer}/bias"] == np.float32(bias)).all()
 
 
-@pytest.mark.parametrize("name", ["tutorial", "resnet-small", "slim"])
+@pytest.mark.parametrize("name", ["tutorial", "resnet-small", "slim", "paired"])
 def test_initial_weights_are_a_function_of_the_seed_and_differ_by_layer(name: str) -> None:
     def initial(seed: int) -> dict[str, np.ndarray]:
         return read_weights(build_model(ModelSpec(name=name), image_shape=(12, 12, 3), classes=10, seed=seed))
@@ -120,7 +120,7 @@ def test_resnet_keeps_moving_statistics_that_only_training_moves() -> None:
 
 
 def test_an_unknown_network_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(SpecError, match=r"model\.name: .*'vgg'.*tutorial, resnet-small, slim"):
+    with pytest.raises(SpecError, match=r"model\.name: .*'vgg'.*tutorial, resnet-small, slim, paired"):
         build_model(ModelSpec(name="vgg"), image_shape=SHAPE, classes=10, seed=0)
 
 
@@ -228,3 +228,45 @@ def test_slim_may_begin_by_handing_on_what_it_sees() -> None:
     # Fewer filters than channels: the first channels.
     seen = tf.random.stateless_normal([2, 8, 8, 24], [1, 2])
     np.testing.assert_allclose(model.get_layer("conv1")(seen), seen[:, 1::2, 1::2, :4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_paired_learns_everything_but_its_filters(residual: bool) -> None:
+    spec = ModelSpec(name="paired", options={"width": 2, "later_width": 3, "residual": residual})
+    model = build_model(spec, image_shape=(16, 17, 3), classes=7, seed=0)
+    images = tf.random.stateless_normal([6, 16, 17, 3], [1, 2], mean=3.0)
+    trainable = {variable.path: variable.value for variable in model.trainable_variables}
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = tf.reduce_sum(tf.square(logits - 1.0))
+    assert logits.shape == (6, 7)
+    assert all(np.any(gradient) for gradient in tape.gradient(loss, trainable).values())
+    third = {"stage2c/kernel", "stage3c/kernel"}
+    assert (third < trainable.keys()) is residual
+    assert not {"stage1c/kernel"} & trainable.keys()
+    assert not any(name.startswith("filters") or name.endswith("gamma") for name in trainable)
+
+
+def test_paired_halves_the_picture_between_the_convolutions_of_each_stage() -> None:
+    spec = ModelSpec(name="paired", options={"width": 2, "later_width": 3, "stages": 4})
+    model = build_model(spec, image_shape=(32, 32, 3), classes=10, seed=0)
+    shapes = [model.get_layer(f"stage{stage}{part}").output.shape[1:] for stage in (1, 2, 3, 4) for part in "ab"]
+    assert shapes == [
+        *((32, 32, 2), (16, 16, 2), (16, 16, 3), (8, 8, 3)),
+        *((8, 8, 3), (4, 4, 3), (4, 4, 3), (2, 2, 3)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"width": 0}, (32, 32, 3)),
+        ({"later_width": 0}, (32, 32, 3)),
+        ({"stages": 0}, (32, 32, 3)),
+        ({"stages": 4}, (32, 15, 3)),
+        ({}, (32, 32, 1)),
+    ],
+)
+def test_paired_says_what_it_cannot_be_built_for(options: dict[str, int], shape: tuple[int, int, int]) -> None:
+    with pytest.raises(SpecError, match=r"model: .*at least"):
+        build_model(ModelSpec(name="paired", options=options), image_shape=shape, classes=10, seed=0)
