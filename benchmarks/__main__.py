@@ -54,6 +54,7 @@ BENCHMARKS = [
     Benchmark("series", "Curves of long runs"),
     Benchmark("memory", "Memory over long runs"),
     Benchmark("precision", "Mixed precision and XLA"),
+    Benchmark("scaling", "Threads, logical devices and the size of a batch"),
     Benchmark("many_runs", "Ten thousand finished runs on the volume"),
     Benchmark("time_to_accuracy", "From the command to a precision of 0.870", photographs=True),
 ]

@@ -18,6 +18,7 @@ import yaml
 
 from benchmarks import machine
 from benchmarks.report import Report, add_output
+from benchmarks.training import peak
 from benchmarks.training.contest import Task, Window
 from shared.devices import available_processors
 from shared.layout import Volume
@@ -108,6 +109,7 @@ def main() -> None:
     given = parser.parse_args()
 
     rounds: list[dict[str, dict[str, float]]] = []
+    peaks: list[peak.Peak] = []
     with (
         tempfile.TemporaryDirectory() as temporary,
         machine.LoadLog() as load,
@@ -125,6 +127,7 @@ def main() -> None:
             folder = Path(temporary) / f"round{number}"
             figures = {name: contest.run(name, folder / name.replace(" ", "-")) for name in CONTESTANTS}
             rounds.append(figures)
+            peaks.append(peak.find(batch_size=task.batch_size))
             print(f"round {number + 1}: {line(figures)}", flush=True)
         ratios = {
             name: {what: statistics.median(ratio(figures, name, what) for figures in rounds) for what in MEASURES}
@@ -132,6 +135,16 @@ def main() -> None:
         }
         own = statistics.median(figures["trainer"]["step_milliseconds"] for figures in rounds)
         report.add("a step of the whole trainer, tutorial network, batch 128", own, "ms")
+        fastest = statistics.median(one.operations_per_second for one in peaks)
+        share = statistics.median(
+            one.share(figures["trainer"]["step_milliseconds"] / 1000)
+            for one, figures in zip(peaks, rounds, strict=True)
+        )
+        print(
+            f"the trainer reaches {share:.0%} of the {fastest / 1e9:.0f} billion operations a second of a product"
+        )
+        report.add("… of the speed of a matrix product of 2048 x 2048 in float32", 100 * share, "%")
+        report.add("… which is, in billions of operations a second", fastest / 1e9, "")
         for name, medians in ratios.items():
             by_time, by_processor = (medians[what] for what in MEASURES)
             print(
@@ -139,7 +152,7 @@ def main() -> None:
             )
             report.add(f"{name} takes, of the trainer's time", by_time, "", at_least=1.5)
             report.add("… and of its processor time", by_processor, "")
-        report.details |= {"task": asdict(task), "rounds": rounds}
+        report.details |= {"task": asdict(task), "rounds": rounds, "peaks": [asdict(one) for one in peaks]}
 
 
 if __name__ == "__main__":
