@@ -140,9 +140,7 @@ def main() -> None:
             one.share(figures["trainer"]["step_milliseconds"] / 1000)
             for one, figures in zip(peaks, rounds, strict=True)
         )
-        print(
-            f"the trainer reaches {share:.0%} of the {fastest / 1e9:.0f} billion operations a second of a product"
-        )
+        print(f"the trainer reaches {share:.0%} of the {fastest / 1e9:.0f} billion operations a second of a product")
         report.add("… of the speed of a matrix product of 2048 x 2048 in float32", 100 * share, "%")
         report.add("… which is, in billions of operations a second", fastest / 1e9, "")
         for name, medians in ratios.items():
