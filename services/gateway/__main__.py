@@ -40,7 +40,7 @@ from services.gateway.shelving import Shelver, maker
 from services.gateway.slots import Slots
 from services.gateway.streams.streams import Streams
 from services.gateway.web.wiring import make_router as page_router
-from services.gateway.webhooks import configuration
+from services.gateway.webhooks.configuration import WebhooksFile
 from services.gateway.webhooks.positions import Positions
 from services.gateway.webhooks.post import post
 from services.gateway.webhooks.webhooks import Webhooks
@@ -161,17 +161,17 @@ def _steer_and_serve(
         poll=settings.gateway_poll_seconds,
         failures=metrics.failures.inc,
     )
-    hooks = configuration.load(settings.gateway_webhooks)
-    positions = Positions(folder=volume.gateway / "webhooks", names=[hook.name for hook in hooks])
+    hooks_file = WebhooksFile(settings.gateway_webhooks)
+    hooks = hooks_file.read()
+    positions = Positions(folder=volume.gateway / "webhooks")
     feed = Feed(folder=volume.gateway / "feed", needed=positions.least)
     webhooks = Webhooks(
-        hooks=hooks,
+        file=hooks_file,
         feed=feed,
         positions=positions,
         post=post,
         metrics=WebhookMetrics(registry),
         time=time.time,
-        stop=stop,
     )
     follower = FollowerLoop(
         follower=Follower(index=index, journal=journal, feed=feed, clock=time.time),
@@ -213,7 +213,7 @@ def _steer_and_serve(
     )
     predicting.install(app)
     loop.start()
-    webhooks.start()
+    webhooks.start(hooks)
     follower.start()
     predicting.start()
     _prepare(app, series=parts.series, volume=volume, stop=stop)

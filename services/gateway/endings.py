@@ -2,7 +2,7 @@
 
 from services.gateway.journal import DIED, History
 from services.gateway.launchers.base import Observation
-from services.gateway.state import failure_text
+from services.gateway.state import failure_text, is_answered_late
 from shared.records import Desired, TrainerStatus
 from shared.spec import RunSpec
 
@@ -31,7 +31,8 @@ def outcome(status: TrainerStatus | None, exit_code: int | None, desired: Desire
         return "killed"
     if status is None or status.phase not in {"completed", "stopped", "released", "yielded"} or exit_code:
         return DIED
-    if status.phase == "released" and wanted == "running" and not releasing:
+    asked = releasing or wanted != "running" or is_answered_late(desired, status)
+    if status.phase == "released" and not asked:
         return DIED  # nobody asked it to; so a trainer that always lets go at once is not started for ever
     return status.phase
 

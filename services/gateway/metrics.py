@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter as CountOf
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -68,6 +69,18 @@ class WebhookMetrics:
             ("webhook",),
             registry=registry,
         )
+        self._configured = Gauge(
+            "tandem_webhook_file_good", "Whether the file of webhooks could be used as it is now.", registry=registry
+        )
+
+    def configured(self, *, good: bool) -> None:
+        """Says whether the file of webhooks can be used."""
+        self._configured.set(good)
+
+    def forget(self, webhook: str) -> None:
+        """Shows no more how late one is that is not there any more."""
+        with suppress(KeyError):
+            self._late.remove(webhook)
 
     def sent(self, webhook: str, *, waited: float) -> None:
         """Counts a message that was taken."""

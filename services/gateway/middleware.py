@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,6 +11,9 @@ from services.gateway import errors
 from services.gateway.metrics import RequestMetrics
 
 _log = logging.getLogger(__name__)
+
+THROWN_AWAY_BYTES = 65_536
+"""What may be left of a body without the connection being given up for it."""
 
 
 class BodyLimit:
@@ -45,6 +48,46 @@ class BodyLimit:
             return message
 
         await self._app(scope, limited, send)
+
+
+class Hangup:
+    """Ends the connection with an answer that was given before the whole body was read, if much of it may be left.
+
+    Otherwise the server would go on taking in and throwing away whatever the client sends, for ever if it is endless.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI connection."""
+        if scope["type"] != "http" or not _may_be_long(scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+        left = True
+
+        async def read() -> Message:
+            nonlocal left
+            message = await receive()
+            left = message.get("more_body", False)
+            return message
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start" and left:
+                others = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
+                message = {**message, "headers": [*others, (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, read, watched)
+
+
+def _may_be_long(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) > THROWN_AWAY_BYTES
+        if name == b"transfer-encoding":
+            return True
+    return False
 
 
 class Guard:

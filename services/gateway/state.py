@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from shared.records import Desired, TrainerStatus
-from shared.spec import RunSpec
+from shared.spec import AlternateSharing, RunSpec
 from shared.steps import total_steps
 
 State = Literal[
@@ -86,13 +86,14 @@ def derive(spec: RunSpec, desired: Desired | None, status: TrainerStatus | None,
         return RunState("failed", trainer.gave_up)
     if desired is not None and desired.state == "paused":
         return _to_pause(desired, status, trainer)
-    return _to_train(desired, status, trainer)
+    return _to_train(spec, desired, status, trainer)
 
 
-def _to_train(desired: Desired | None, status: TrainerStatus | None, trainer: Trainer) -> RunState:
+def _to_train(spec: RunSpec, desired: Desired | None, status: TrainerStatus | None, trainer: Trainer) -> RunState:
     """The state of a run that is to train."""
     if trainer.alive:
-        return _working(status, trainer)
+        word = status if status is not None and _is_current(status, trainer) else None
+        return _working(spec, desired, word, trainer)
     if trainer.evaluating:
         return RunState("evaluating", f"an evaluator judges it, in slot {trainer.slot}; then training goes on")
     return _left_alone(status) if desired is None else _waiting(status, trainer)
@@ -119,23 +120,37 @@ def _to_pause(desired: Desired, status: TrainerStatus | None, trainer: Trainer) 
     return RunState("pausing", _asked(desired, "its trainer comes to a halt"))
 
 
-def _working(status: TrainerStatus | None, trainer: Trainer) -> RunState:
-    """The state of a run that is to train and has a living trainer."""
-    word = status if _is_current(status, trainer) else None
+def _working(spec: RunSpec, desired: Desired | None, word: TrainerStatus | None, trainer: Trainer) -> RunState:
+    """The state of a run that is to train and has a living trainer, whose word is `word`."""
     place = "started by hand" if trainer.by_hand else f"in slot {trainer.slot}"
-    match None if word is None else word.phase:
-        case None:
-            return RunState("starting", f"its trainer was started, {place}, and has not reported yet")
+    if word is None:
+        return RunState("starting", f"its trainer was started, {place}, and has not reported yet")
+    match word.phase:
         case "starting":
             return RunState("starting", f"its trainer prepares, {place}")
         case "running":
             return RunState("running", f"trains, {place}")
         case "holding":
             return RunState("running", f"is about to go on, {place}")
-        case "yielded":
-            return RunState("evaluating", f"its trainer leaves the slot to an evaluator, {place}")
         case phase:
-            return RunState("restarting", f"its trainer is ending ({phase}); another one follows")
+            return _ending(spec, desired, word, place) or RunState(
+                "restarting", f"its trainer is ending ({phase}); another one follows"
+            )
+
+
+def _ending(spec: RunSpec, desired: Desired | None, word: TrainerStatus, place: str) -> RunState | None:
+    """The state of a run that is to train and whose trainer is about to end in order; None if it is not in order."""
+    if word.phase == "yielded":
+        return RunState("evaluating", f"its trainer leaves the slot to an evaluator, {place}")
+    if word.phase == "stopping" and word.step >= word.steps:
+        return RunState("running", f"commits its last checkpoint, {place}")
+    if word.phase == "stopping" and _turn_is_over(spec, word):
+        return RunState("running", f"commits a checkpoint before it leaves the slot to an evaluator, {place}")
+    if desired is None:
+        return RunState("stopping", f"its trainer, {place}, is ending ({word.phase})")
+    if is_answered_late(desired, word):
+        return RunState("starting", f"its trainer still ends as was asked before ({word.phase}); then it goes on")
+    return None
 
 
 def _left_alone(status: TrainerStatus | None) -> RunState:
@@ -170,9 +185,23 @@ def _waiting(status: TrainerStatus | None, trainer: Trainer) -> RunState:
     return RunState("queued", f"waits for a free slot, to go on {_where(status)}")
 
 
-def _is_current(status: TrainerStatus | None, trainer: Trainer) -> bool:
+def is_answered_late(desired: Desired | None, word: TrainerStatus) -> bool:
+    """Whether a trainer ends in order by what was wanted before, and has not heard that it is to train on."""
+    if desired is None:
+        return False
+    extended = word.phase == "completed"
+    return extended or (word.phase in {"stopping", "released"} and word.generation_seen < desired.generation)
+
+
+def _turn_is_over(spec: RunSpec, word: TrainerStatus) -> bool:
+    """Whether a trainer that ends has come to where an evaluator has its turn."""
+    sharing = spec.sharing
+    return isinstance(sharing, AlternateSharing) and word.step > 0 and word.step % sharing.every_steps == 0
+
+
+def _is_current(status: TrainerStatus, trainer: Trainer) -> bool:
     """Whether the status is the word of the newest trainer, not of one before it."""
-    return status is not None and status.fence >= trainer.fence
+    return status.fence >= trainer.fence
 
 
 def failure_text(status: TrainerStatus | None) -> str | None:

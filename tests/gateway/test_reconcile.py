@@ -267,6 +267,32 @@ def test_a_trainer_that_let_go_unasked_is_started_again_but_not_for_ever(bench: 
     assert bench.state(run) == "failed"
 
 
+def test_a_trainer_that_was_resumed_while_it_let_go_is_followed_at_once_and_counts_as_no_death(bench: Any) -> None:
+    run = bench.start()
+    bench.step()
+    bench.runs.pause(run)
+    bench.report(run, "stopping", generation_seen=1)
+    bench.runs.resume(run)
+    bench.step()
+    bench.report(run, "released", generation_seen=1)
+    bench.launcher.die("slot-0", 0)
+    bench.step()
+    assert bench.launcher.started == ["slot-0", "slot-0"]
+    assert bench.runs.show(run).restarts == 0
+    assert "restarting" not in bench.states(run)
+
+
+def test_a_run_that_makes_its_last_step_is_never_said_to_restart(bench: Any) -> None:
+    run = bench.start()
+    bench.step()
+    for phase, step in (("running", 90), ("stopping", 100), ("completed", 100)):
+        bench.report(run, phase, step=step)
+        bench.step()
+    bench.launcher.die("slot-0", 0)
+    bench.step()
+    assert bench.states(run) == ["starting", "running", "completed"]
+
+
 def test_slots_released_at_the_end_of_a_gateway_are_no_deaths(bench: Any) -> None:
     run = bench.start()
     bench.step()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from services.gateway.state import STATES, Trainer, derive
 from shared.records import Desired, TrainerStatus
-from shared.spec import RunSpec
+from shared.spec import AlternateSharing, RunSpec
 
 SPEC = RunSpec(steps=100)
 PHASES = ("starting", "running", "holding", "stopping", "completed", "stopped", "released", "yielded", "failed")
@@ -17,8 +17,9 @@ def wants(state: Any, **values: Any) -> Desired:
 
 
 def says(phase: Any, *, fence: int = 1, **values: Any) -> TrainerStatus:
-    known = {"run": "r", "slot": "slot-0", "step": 10, "steps": 100, "beat": 1, "time": 0, "started": 0} | values
-    return TrainerStatus(phase=phase, fence=fence, generation_seen=0, pid=1, host="h", versions={}, **known)
+    known = {"run": "r", "slot": "slot-0", "step": 10, "steps": 100, "beat": 1, "time": 0, "started": 0}
+    known |= {"generation_seen": 1} | values
+    return TrainerStatus(phase=phase, fence=fence, pid=1, host="h", versions={}, **known)
 
 
 GONE = Trainer(fence=1)
@@ -82,6 +83,7 @@ TABLE = [
     (None, None, Trainer(), "failed"),
     (None, "starting", BY_HAND, "starting"),
     (None, "running", BY_HAND, "running"),
+    (None, "stopping", BY_HAND, "stopping"),
     (None, "running", Trainer(by_hand=True), "failed"),
     (None, "released", Trainer(by_hand=True), "paused"),
     (None, "stopped", Trainer(by_hand=True), "stopped"),
@@ -107,6 +109,31 @@ def test_the_word_of_an_earlier_trainer_is_not_taken_for_the_new_ones() -> None:
     newer = Trainer(slot="slot-0", fence=2, alive=True)
     assert derive(SPEC, wants("running"), says("running", fence=1), newer).state == "starting"
     assert derive(SPEC, wants("paused"), says("holding", fence=1), newer).state == "pausing"
+
+
+def test_a_trainer_that_commits_its_last_checkpoint_has_not_died() -> None:
+    found = derive(SPEC, wants("running"), says("stopping", step=100), ALIVE)
+    assert (found.state, found.reason) == ("running", "commits its last checkpoint, in slot slot-0")
+    assert derive(SPEC, None, says("stopping", step=100), BY_HAND).state == "running"
+    assert derive(SPEC, wants("running"), says("stopping", step=99), ALIVE).state == "restarting"
+
+
+def test_a_trainer_that_ends_its_turn_has_not_died() -> None:
+    spec = RunSpec(steps=100, sharing=AlternateSharing(every_steps=20))
+    assert derive(spec, wants("running"), says("stopping", step=40), ALIVE).state == "running"
+    assert derive(spec, wants("running"), says("stopping", step=41), ALIVE).state == "restarting"
+
+
+@pytest.mark.parametrize("phase", ["stopping", "released"])
+def test_a_trainer_that_was_resumed_while_it_let_go_has_not_died(phase: Any) -> None:
+    resumed = wants("running").model_copy(update={"generation": 2})
+    assert derive(SPEC, resumed, says(phase, generation_seen=1), ALIVE).state == "starting"
+    assert derive(SPEC, resumed, says(phase, generation_seen=2), ALIVE).state == "restarting"
+
+
+def test_a_run_that_is_extended_while_its_trainer_ends_goes_on() -> None:
+    longer = wants("running", steps=200).model_copy(update={"generation": 2})
+    assert derive(SPEC, longer, says("completed", step=100), ALIVE).state == "starting"
 
 
 def test_a_restarting_run_says_how_its_trainer_died() -> None:

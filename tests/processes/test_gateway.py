@@ -340,3 +340,22 @@ def test_webhooks_tell_the_states_of_a_run_over_a_killed_gateway_and_a_receiver_
     assert all(verified(headers, body) for headers, body in receiver.requests)
     assert len(receiver.requests) > len(told)  # the one that was refused came again
     assert SECRET not in errors + (volume / "gateway" / "log.jsonl").read_text()
+
+
+def test_a_webhook_that_is_written_into_the_file_counts_without_a_restart(volume: Path, tmp_path: Path) -> None:
+    receiver = Receiver()
+    (tmp_path / "team.secret").write_text(SECRET)
+    hooks = tmp_path / "webhooks.yaml"
+    hooks.write_text("webhooks: []\n")
+    there = GatewayProcess(volume, TANDEM_GATEWAY_WEBHOOKS=str(hooks)).ready()
+    try:
+        hooks.write_text(f"webhooks: [{{name: team, url: '{receiver.url}', secret_file: team.secret}}]")
+        log = volume / "gateway" / "log.jsonl"
+        wait_for(lambda: "the webhooks are now: team" in log.read_text())
+        run = there.start()
+        receiver.until(lambda: "running" in [body["data"]["to"] for body in receiver.bodies])
+        assert {body["run"] for body in receiver.bodies} == {run}
+        there.post(f"/v1/runs/{run}:kill")
+    finally:
+        there.end(signal.SIGTERM)
+        receiver.close()

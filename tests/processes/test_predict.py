@@ -4,6 +4,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from tests.processes.serving import BODY_BYTES, BODY_SECONDS, PATH, PATIENCE, Ga
 MAX_WAITING = 4
 
 
-def head(*lines: str) -> bytes:
-    return "\r\n".join([f"POST {PATH} HTTP/1.1", "Host: localhost", "Content-Type: image/png", *lines, "", ""]).encode()
+def head(*lines: str, path: str = PATH) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: image/png", *lines, "", ""]).encode()
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,33 @@ def test_f36_endless_chunked_body_is_refused_and_memory_stays_flat(gateway: Gate
         except (BrokenPipeError, ConnectionResetError):
             pass
     assert gateway.memory() - before < 20 * 2**20
+    assert gateway.classify()[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "origin", "status"),
+    [(PATH, "https://evil.example", 403), ("/v1/runs", None, 413), ("/v1/nowhere", None, 404)],
+)
+def test_f36_a_client_that_was_refused_and_goes_on_sending_is_cut_off(
+    gateway: Gateway, path: str, origin: str | None, status: int
+) -> None:
+    lines = [] if origin is None else [f"Origin: {origin}"]
+    chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+    with gateway.connect() as client:
+        client.sendall(head("Transfer-Encoding: chunked", *lines, path=path))
+        sent = 0
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while sent < 64 * BODY_BYTES:
+                client.sendall(chunk)
+                sent += len(chunk)
+        assert sent < 64 * BODY_BYTES, "the gateway goes on reading"
+    with gateway.connect() as client:  # one that listens is told why
+        client.sendall(head("Content-Length: 10000000000", *lines, path=path))
+        answer = b""
+        while more := client.recv(65_536):
+            answer += more
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        assert b"connection: close" in answer
     assert gateway.classify()[0] == 200
 
 

@@ -15,17 +15,9 @@ from shared.records import ClassFigures, Verdict, write_record
 from tests.processes.test_gateway import GatewayProcess, wait_for
 from tests.web import showcase
 from tests.web.browser import Visit
+from tests.web.runs import end, start
 
 Open = Callable[..., Visit]
-
-
-def start(gateway: GatewayProcess, **changes: object) -> str:
-    return gateway.start(**{"cadence": {"checkpoint_steps": 20, "log_steps": 1}, **changes})
-
-
-def end(gateway: GatewayProcess, run: str) -> None:
-    gateway.post(f"/v1/runs/{run}:kill")
-    wait_for(lambda: gateway.run(run)["state"] in ("stopped", "failed"))
 
 
 def judge(gateway: GatewayProcess, run: str, *, step: int, right: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""The file of webhooks, which the operator writes and the gateway reads once, when it starts.
+"""The file of webhooks, which the operator writes, and the gateway reads when it starts and whenever it has changed.
 
 webhooks:
   - name: team
@@ -26,6 +26,7 @@ EventKind = Literal["state", "best", "threshold", "evaluation", "removed"]
 SECRET_PREFIX = "whsec_"
 LEAST_SECRET_BYTES = 24
 VARIABLE = "TANDEM_GATEWAY_WEBHOOKS"
+_UNREAD = object()
 
 
 class Thresholds(BaseModel):
@@ -104,6 +105,50 @@ def load(path: Path | None) -> list[Webhook]:
     for hook in hooks:
         secrets_of(hook)
     return hooks
+
+
+class WebhooksFile:
+    """Says when the file has become another one.
+
+    Args:
+        path: The file; None: there are no webhooks.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._read: object = _UNREAD
+        self._seen: object = None
+
+    def read(self) -> list[Webhook]:
+        """The webhooks, as they are now. Raises like `load`."""
+        found = self._signature()
+        hooks = load(self._path)
+        self._read = self._seen = found
+        return hooks
+
+    def news(self) -> list[Webhook] | None:
+        """The webhooks, if the file is another one than was last read; None if it is not.
+
+        It must have been found twice in the same state, so that none is read that is still being written.
+
+        Raises:
+            SettingsError: Like `load`, and again each time until it can be used.
+        """
+        found = self._signature()
+        still, self._seen = found == self._seen, found
+        if found == self._read or not still:
+            return None
+        self._read = _UNREAD
+        return self.read()
+
+    def _signature(self) -> object:
+        if self._path is None:
+            return None
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            return str(error)
+        return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode)
 
 
 def secrets_of(hook: Webhook) -> Sequence[bytes]:

@@ -1,7 +1,7 @@
 """How far each webhook has come in the feed: `gateway/webhooks/<name>.json`. The gateway is the files' one writer."""
 
 import logging
-from collections.abc import Sequence
+import threading
 from pathlib import Path
 
 from pydantic import Field
@@ -24,31 +24,36 @@ class Positions:
 
     Args:
         folder: Where the files lie.
-        names: Of the webhooks.
     """
 
-    def __init__(self, *, folder: Path, names: Sequence[str]) -> None:
+    def __init__(self, *, folder: Path) -> None:
         self._folder = folder
-        self._names = names
+        self._lock = threading.Lock()
         self._offsets: dict[str, int] = {}
 
-    def begin(self, feed: Feed) -> None:
-        """Finds the positions that earlier gateways kept; a webhook that is new begins at the feed's end.
+    def begin(self, name: str, feed: Feed) -> None:
+        """Finds the position that was kept of a webhook; one that is new begins at the feed's end.
 
         Raises:
-            OSError: They cannot be read or written.
+            OSError: It cannot be read or written.
         """
         end = feed.end()
-        for name in self._names:
-            try:
-                known = read_record_or_none(self._path(name), SentUpTo)
-            except VolumeError as error:
-                log.error("the webhook %s is sent everything again that there is: %s", name, error)
-                known = SentUpTo(offset=0)
-            if known is None:
-                self.reach(name, end)
-            else:  # a feed that was begun anew is sent from its beginning
-                self._offsets[name] = known.offset if known.offset <= end else 0
+        try:
+            known = read_record_or_none(self._path(name), SentUpTo)
+        except VolumeError as error:
+            log.error("the webhook %s is sent everything again that there is: %s", name, error)
+            known = SentUpTo(offset=0)
+        # A feed that was begun anew is sent from its beginning.
+        offset = end if known is None else known.offset if known.offset <= end else 0
+        with self._lock:
+            self._offsets[name] = offset
+        if known is None:
+            self.reach(name, end)
+
+    def forget(self, name: str) -> None:
+        """Waits no more for a webhook; its file stays, for the case that it comes back."""
+        with self._lock:
+            self._offsets.pop(name, None)
 
     def of(self, name: str) -> int:
         """How far a webhook has come."""
@@ -60,13 +65,16 @@ class Positions:
         Raises:
             OSError: The file cannot be written.
         """
-        self._offsets[name] = offset
+        with self._lock:
+            if name in self._offsets:
+                self._offsets[name] = offset
         if keep:
             write_record(self._path(name), SentUpTo(offset=offset))
 
     def least(self) -> int | None:
         """How far the slowest has come; None if there are none."""
-        return min(self._offsets.values(), default=None)
+        with self._lock:
+            return min(self._offsets.values(), default=None)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

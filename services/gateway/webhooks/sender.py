@@ -36,6 +36,8 @@ class Sender:
         metrics: Where deliveries are counted.
         time: Seconds since the epoch.
         stop: Ends it, also while it waits.
+        after: Sent the same webhook's messages before, to another address or others of them; this one goes on where
+            that one has ended.
         first_pause: Seconds after the first failure; doubled after each further one.
     """
 
@@ -49,6 +51,7 @@ class Sender:
         metrics: WebhookMetrics,
         time: Callable[[], float],
         stop: StopEvent,
+        after: "Sender | None" = None,
         first_pause: float = FIRST_PAUSE,
     ) -> None:
         self.hook = hook
@@ -58,6 +61,7 @@ class Sender:
         self._metrics = metrics
         self._time = time
         self._stop = stop
+        self._after = after
         self._first_pause = first_pause
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"webhook-{hook.name}", daemon=True)
@@ -70,8 +74,13 @@ class Sender:
         """Says that there may be something new."""
         self._news.set()
 
-    def join(self, seconds: float) -> None:
-        """Waits for the end of the thread for so long; one that waits for a receiver may be left behind."""
+    def stop(self) -> None:
+        """Asks the thread to end."""
+        self._stop.set()
+        self.wake()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Waits for the end of the thread, for so long; one that waits for a receiver may be left behind."""
         self._thread.join(seconds)
 
     def send_all(self) -> None:
@@ -89,6 +98,9 @@ class Sender:
             self._positions.reach(name, offset, keep=bool(mine))
 
     def _run(self) -> None:
+        if self._after is not None:
+            self._after.join()  # ten seconds at most, if it waits for an answer
+            self._after = None
         trouble = None
         while not self._stop.is_set():
             try:

@@ -302,3 +302,13 @@ def test_a_request_that_is_refused_is_counted_by_the_route_that_it_asked_for(loc
     locked.ask(None, "GET", "/v1/runs/20260101-000000-a-0000")
     text = locked.ask(None, "GET", "/metrics").text
     assert 'tandem_gateway_requests_total{code="401",method="GET",route="/v1/runs/{run}"} 1.0' in text
+
+
+def test_a_refused_client_is_hung_up_on_if_it_may_have_much_left_to_send(locked: Locked) -> None:
+    refused = locked.ask(None, "POST", "/v1/models/nothing:classify", content=bytes(100_000))
+    assert (refused.status_code, refused.headers["connection"]) == (401, "close")
+    short = locked.ask(None, "POST", "/v1/models/nothing:classify", content=bytes(1_000))
+    assert short.status_code == 401
+    assert "connection" not in short.headers
+    read = locked.ask("all", "POST", "/v1/specs:check", content=b" " * 100_000 + b'{"spec": {}}')
+    assert "connection" not in read.headers

@@ -38,7 +38,7 @@ class Gateway:
         secret.write_text(SECRET + "\n")
         self.now = 1_772_360_100.0
         self.registry = CollectorRegistry()
-        self.positions = Positions(folder=folder / "webhooks", names=["team"])
+        self.positions = Positions(folder=folder / "webhooks")
         self.feed = Feed(folder=folder / "feed", needed=self.positions.least, segment_bytes=segment_bytes)
         self.stop = StopEvent()
         self.sender = Sender(
@@ -51,7 +51,7 @@ class Gateway:
             stop=self.stop,
             first_pause=0.01,
         )
-        self.positions.begin(self.feed)
+        self.positions.begin("team", self.feed)
 
     def tell(self, *changes: Change) -> None:
         self.feed.append(changes)

@@ -40,7 +40,7 @@ function headers(more) {
 
 /** The response to a request.
  * @throws {ApiError} The gateway refused, or did not answer (status 0). */
-export async function send(method, path, { body, type, more, signal } = {}) {
+export async function send(method, path, { body, type, more, signal, cache = "no-store" } = {}) {
   const json = body !== undefined && type === undefined;
   let response;
   try {
@@ -49,7 +49,7 @@ export async function send(method, path, { body, type, more, signal } = {}) {
       headers: headers({ ...(json ? { "Content-Type": "application/json" } : type ? { "Content-Type": type } : {}), ...more }),
       body: json ? JSON.stringify(body) : body,
       signal,
-      cache: "no-store",
+      cache,
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;

@@ -12,6 +12,7 @@ const MARKS = {
   stopping: "◑",
   stopped: "■",
   completed: "✓",
+  evaluating: "◎",
   restarting: "↻",
   failed: "✕",
 };

@@ -1,9 +1,10 @@
 // Drop a picture: what the judged weights take it for.
 
-import { ApiError, get, send } from "../api.js";
+import { ApiError, get, runPath, send } from "../api.js";
 import { h, put, say } from "../dom.js";
 import * as format from "../format.js";
 import { loading, notice } from "../parts.js";
+import { fetchPicture } from "../pictures.js";
 
 const TOP = 10;
 const SUITABLE = ["image/png", "image/jpeg", "image/webp"];
@@ -60,8 +61,9 @@ export function classifyPage({ options, title }) {
       return;
     }
     put(model, models.map(group));
-    if (wanted) model.value = wanted;
-    if (model.selectedIndex < 0) model.selectedIndex = 0;
+    // The newest step of a model is called by the model's name alone.
+    const offered = [...model.options].map((each) => each.value);
+    model.value = [wanted, wanted?.split("@")[0]].find((each) => offered.includes(each)) ?? offered[0];
     describe();
   }
 
@@ -97,7 +99,20 @@ export function classifyPage({ options, title }) {
     }
   }
 
-  loadModels();
+  /** The test image that a link names. */
+  async function loadExample() {
+    const [run, index] = [options.get("run"), options.get("example")];
+    if (run === null || !/^\d+$/.test(index ?? "")) return;
+    try {
+      const found = await fetchPicture(`${runPath(run)}/examples/${index}`);
+      take(new File([found], `test image ${index} of ${run}`, { type: found.type }));
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      put(answer, h("div", { role: "alert" }, notice(`Test image ${index} cannot be shown`, error.text)));
+    }
+  }
+
+  loadModels().then(loadExample);
   return {
     element,
     stop() {

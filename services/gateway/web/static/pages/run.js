@@ -8,12 +8,13 @@ import { fact, labels, loading, newest, notice, progressBar, SETTLED, statePill 
 import { checkpoints } from "../run/checkpoints.js";
 import { confusion } from "../run/confusion.js";
 import { curves } from "../run/curves.js";
+import { flips } from "../run/flips.js";
 import { journal } from "../run/journal.js";
 import { specification } from "../run/specification.js";
 import { RunWatch } from "../run/watch.js";
 import { buttons } from "../transitions.js";
 
-export function runPage({ id, title }) {
+export function runPage({ id, options, title }) {
   title(id);
   const element = h("div", { class: "page" }, loading("the run"));
   const watch = new RunWatch(id);
@@ -24,7 +25,7 @@ export function runPage({ id, title }) {
     if (run === undefined) return;
     if (parts === null) {
       title(run.name);
-      parts = body(run, watch);
+      parts = body(run, watch, options);
       put(element, parts.element);
     }
     parts.update(run);
@@ -47,7 +48,7 @@ export function runPage({ id, title }) {
   };
 }
 
-function body(first, watch) {
+function body(first, watch, options) {
   const pill = statePill();
   const reason = h("p", { class: "hush reason" });
   const tags = h("span", { class: "labels" });
@@ -59,6 +60,7 @@ function body(first, watch) {
   const drawn = curves(watch);
   const table = checkpoints(watch, first.id);
   const matrix = confusion(watch, first.id);
+  const flipped = flips(watch, first.id, options);
   const happened = journal(watch, first.id);
   const spec = specification(first);
   const element = h(
@@ -75,6 +77,7 @@ function body(first, watch) {
     facts.element,
     drawn.element,
     h("div", { class: "columns" }, table.element, matrix.element),
+    flipped.element,
     happened.element,
     spec.element,
   );
@@ -103,6 +106,7 @@ function body(first, watch) {
     },
     stop() {
       drawn.stop();
+      flipped.stop();
       happened.stop();
     },
   };
