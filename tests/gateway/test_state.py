@@ -119,7 +119,7 @@ def test_a_trainer_that_commits_its_last_checkpoint_has_not_died() -> None:
 
 
 def test_a_trainer_that_ends_its_turn_has_not_died() -> None:
-    spec = RunSpec(steps=100, sharing=AlternateSharing(every_steps=20))
+    spec = RunSpec(steps=100, sharing=AlternateSharing(kind="alternate", every_steps=20))
     assert derive(spec, wants("running"), says("stopping", step=40), ALIVE).state == "running"
     assert derive(spec, wants("running"), says("stopping", step=41), ALIVE).state == "restarting"
 

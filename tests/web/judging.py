@@ -89,8 +89,10 @@ def write(volume: Volume, *, now: float) -> str:
 def write_without_data(volume: Volume, run: str) -> str:
     """Writes the same run once more, as if its test images were those of files that are not at hand. Returns its id."""
     folder = volume.run("20261120-090000-far-away-5a1e")
-    shutil.copytree(volume.run(run).root, folder.root)
-    write_record(folder.spec, SPEC.model_copy(update={"name": "far-away", "dataset": DatasetSpec(kind="cifar10")}))
+    made = Volume(volume.root / "elsewhere").run(folder.id)
+    shutil.copytree(volume.run(run).root, made.root)
+    write_record(made.spec, SPEC.model_copy(update={"name": "far-away", "dataset": DatasetSpec(kind="cifar10")}))
+    made.root.rename(folder.root)
     return folder.id
 
 

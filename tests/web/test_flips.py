@@ -53,8 +53,8 @@ def test_images_that_flipped_are_shown_with_what_they_are_and_were_taken_for(
     section = flips_of(page)
     found = gateway.get(f"/v1/runs/{run}/evaluations/300/ema/flips?against=200").json()
     assert found["wrong_to_right_count"] > 3 < found["right_to_wrong_count"]
-    assert section.get_by_label("to", exact=True).input_value() == "300/ema-0.9"
-    assert section.get_by_label("from", exact=True).input_value() == "200/ema-0.9"
+    assert section.get_by_label("To", exact=True).input_value() == "300/ema-0.9"
+    assert section.get_by_label("From", exact=True).input_value() == "200/ema-0.9"
     right, wrong = side(section, "Became right"), side(section, "Became wrong")
     expect(right.get_by_role("heading")).to_have_text(f"Became right {found['wrong_to_right_count']}")
     expect(wrong.get_by_role("heading")).to_have_text(f"Became wrong {found['right_to_wrong_count']}")
@@ -74,7 +74,7 @@ def test_any_two_steps_and_kinds_are_chosen_by_keyboard_and_stand_in_the_address
     page = here.page
     section = flips_of(page)
     expect(section.locator(".flip").first).to_be_visible()
-    chosen = section.get_by_label("from", exact=True)
+    chosen = section.get_by_label("From", exact=True)
     chosen.focus()
     chosen.select_option("100/raw")
     expect(section.locator(".flip-found")).to_contain_text("from step 100, raw to step 300, EMA 0.9")
@@ -146,9 +146,7 @@ def test_a_data_set_that_is_not_at_hand_is_told_once_and_the_names_are_there_all
     asked: list[str] = []
     here.page.on("request", lambda request: asked.append(request.url) if "/examples/" in request.url else None)
     section = flips_of(here.page)
-    expect(section.get_by_role("status")).to_contain_text(
-        "The pictures cannot be shown: the data set cifar10 is not at"
-    )
+    expect(section.get_by_role("status")).to_contain_text("The pictures cannot be shown: cifar10 is not here")
     expect(section.locator(".flip").first).to_contain_text("→")
     assert len(asked) == 2  # one for each list
     here.expected("status of 409")

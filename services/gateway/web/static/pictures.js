@@ -1,25 +1,33 @@
 // Pictures of the API. They are fetched, not linked, because a picture's own request could not carry the access key.
 
 import { ApiError, send } from "./api.js";
+import { pause } from "./stream.js";
 
 const AT_ONCE = 4;
+const RETRY = 2000;
 
 /** A picture of the API, as the browser may have kept it. */
 export async function fetchPicture(path, { signal } = {}) {
   return (await send("GET", path, { signal, cache: "default" })).blob();
 }
 
-/** Puts pictures into `<img>` elements, few at once; after one that is refused it gives up and says why.
+/** Puts pictures into `<img>` elements, few at once; after one that is refused it gives up and says why. While the
+ * gateway does not answer it tries again.
  * @param wanted [{picture, path}] */
 export async function fillPictures(wanted, { signal, onTrouble }) {
   const queue = [...wanted];
   const one = async () => {
-    const { picture, path } = queue.shift();
+    const next = queue.shift();
     try {
-      show(picture, await fetchPicture(path, { signal }));
+      show(next.picture, await fetchPicture(next.path, { signal }));
     } catch (error) {
+      if (error.status === 0) {
+        queue.unshift(next);
+        await pause(RETRY, signal);
+        if (!signal.aborted) return;
+      }
       queue.length = 0;
-      if (error.name === "AbortError") return;
+      if (signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       onTrouble(error.text);
     }

@@ -5,16 +5,18 @@ import { announce, h, mark, put, say, toast } from "../dom.js";
 import * as format from "../format.js";
 import { loading, notice } from "../parts.js";
 import { fillPictures } from "../pictures.js";
+import { pause } from "../stream.js";
 
 const PAGE = 24;
 const FIRST = 10 * PAGE;
 const ALL = 100_000;
+const RETRY = 2000;
 const ADDRESS = /^\d+\/(raw|ema(-[\w.+-]+)?)$/;
 
 /** @param options From the page's address: `from` and `to`, each `<step>/<kind>`. */
 export function flips(watch, run, options) {
-  const from = h("select", { onchange: () => choose() });
-  const to = h("select", { onchange: () => choose() });
+  const from = h("select", { "aria-label": "From", onchange: () => choose() });
+  const to = h("select", { "aria-label": "To", onchange: () => choose() });
   const choices = h("div", { class: "flip-choices", hidden: true }, h("label", null, h("span", { class: "hush" }, "from"), from), h("label", null, h("span", { class: "hush" }, "to"), to));
   const body = h("div", { class: "flip-body" }, notice("Nothing was judged yet"));
   const element = h("section", { class: "card flips", "aria-labelledby": "flips-title" }, h("header", { class: "card-head" }, h("h3", { id: "flips-title" }, "Flipped test images"), choices), body);
@@ -82,6 +84,9 @@ export function flips(watch, run, options) {
       drawn?.stop();
       drawn = null;
       put(body, h("div", { role: "alert" }, notice("These two cannot be compared", error.text)));
+      if (error.status !== 0) return;
+      await pause(RETRY, watch.stopper.signal);
+      if (mine === pair && !watch.stopper.signal.aborted) load();
     }
   }
 
