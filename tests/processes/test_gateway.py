@@ -351,7 +351,7 @@ def test_a_webhook_that_is_written_into_the_file_counts_without_a_restart(volume
     try:
         hooks.write_text(f"webhooks: [{{name: team, url: '{receiver.url}', secret_file: team.secret}}]")
         log = volume / "gateway" / "log.jsonl"
-        wait_for(lambda: "the webhooks are now: team" in log.read_text())
+        wait_for(lambda: log.exists() and "the webhooks are now: team" in log.read_text())
         run = there.start()
         receiver.until(lambda: "running" in [body["data"]["to"] for body in receiver.bodies])
         assert {body["run"] for body in receiver.bodies} == {run}

@@ -16,7 +16,9 @@ def confirm(page: Page, name: str) -> None:
     page.get_by_role("dialog").get_by_role("button", name=name, exact=True).click()
 
 
-def test_a_run_is_held_in_memory_and_goes_on_at_once(visit: Open, gateway: GatewayProcess) -> None:
+def test_a_run_is_held_in_memory_and_goes_on_at_once_and_a_question_answered_too_late_is_refused(
+    visit: Open, gateway: GatewayProcess
+) -> None:
     run = start(gateway, name="held")
     try:
         gateway.reaches(run, "running", step=1)
@@ -32,6 +34,13 @@ def test_a_run_is_held_in_memory_and_goes_on_at_once(visit: Open, gateway: Gatew
         gateway.reaches(run, "running", step=held["step"] + 1)
         events = gateway.get(f"/v1/runs/{run}/events").json()["events"]
         assert [each["kind"] for each in events].count("spawned") == 1
+
+        here.button("Pause").click()
+        expect(here.page.get_by_role("dialog")).to_be_visible()
+        end(gateway, run)  # somebody else was faster
+        confirm(here.page, "Pause")
+        expect(here.page.locator(".toast.trouble")).to_contain_text(f"run {run} is stopped and cannot be paused")
+        here.expected("status of 409")
     finally:
         end(gateway, run)
 
@@ -138,18 +147,3 @@ def test_chosen_runs_are_paused_resumed_killed_and_deleted_together(visit: Open,
         assert [gateway.get(f"/v1/runs/{run}", check=False).status_code for run in runs] == [404, 404]
     finally:
         end(gateway, *runs)
-
-
-def test_a_button_that_is_refused_says_why(visit: Open, gateway: GatewayProcess) -> None:
-    run = start(gateway, name="refused")
-    try:
-        gateway.reaches(run, "running", step=1)
-        here = visit(f"runs/{run}")
-        here.button("Pause").click()
-        expect(here.page.get_by_role("dialog")).to_be_visible()
-        end(gateway, run)  # somebody else was faster
-        confirm(here.page, "Pause")
-        expect(here.page.locator(".toast.trouble")).to_contain_text(f"run {run} is stopped and cannot be paused")
-        here.expected("status of 409")
-    finally:
-        end(gateway, run)

@@ -28,26 +28,6 @@ export function flips(watch, run, options) {
   let near = false;
   let drawn = null;
 
-  watch.on("evaluations", (evaluations) => {
-    const judged = (evaluations ?? []).filter((each) => each.status === "judged").reverse();
-    choices.hidden = judged.length < 2;
-    if (judged.length < 2) {
-      put(body, judged.length === 0 ? notice("Nothing was judged yet") : notice("One verdict so far", "With the second one there is something to compare."));
-      return;
-    }
-    // The newest average against the one before, until something else is chosen, paged through or stood upon.
-    const now = untouched && !body.contains(document.activeElement) ? newestPair(judged) : pair;
-    if (now.from !== pair?.from || now.to !== pair?.to) {
-      pair = now;
-      due = true;
-    }
-    fill(from, judged, pair.from);
-    fill(to, judged, pair.to);
-    if (due && (near || linked)) load();
-    if (linked) element.scrollIntoView();
-    linked = false;
-  });
-
   // What nobody looks at is not asked for: the gateway reads two files for each answer, and a picture for each image.
   const observer = new IntersectionObserver(
     (entries) => {
@@ -89,6 +69,27 @@ export function flips(watch, run, options) {
       if (mine === pair && !watch.stopper.signal.aborted) load();
     }
   }
+
+  watch.on("evaluations", (evaluations) => {
+    const judged = (evaluations ?? []).filter((each) => each.status === "judged").reverse();
+    choices.hidden = judged.length < 2;
+    if (judged.length < 2) {
+      put(body, judged.length === 0 ? notice("Nothing was judged yet") : notice("One verdict so far", "With the second one there is something to compare."));
+      return;
+    }
+    // The newest average against the one before, until something else is chosen, paged through or stood upon.
+    const now = untouched && !body.contains(document.activeElement) ? newestPair(judged) : pair;
+    if (now.from !== pair?.from || now.to !== pair?.to) {
+      pair = now;
+      due = true;
+    }
+    fill(from, judged, pair.from);
+    fill(to, judged, pair.to);
+    if (due && (near || linked)) load();
+    // The element may not be on the page yet, when what it shows was there before it.
+    if (linked) requestAnimationFrame(() => element.scrollIntoView());
+    linked = false;
+  });
 
   return {
     element,
