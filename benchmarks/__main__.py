@@ -96,7 +96,8 @@ def _row(figure: dict[str, Any]) -> str:
     unit, goal = figure["unit"], figure["goal"]
     wanted = "" if goal is None else f"{goal['comparison']} {goal['value']:g} {unit}".strip()
     verdict = {None: "", True: "reached", False: "**missed**"}[figure["met"]]
-    measured = f"{figure['value']:.3g} {unit}".strip()
+    value = figure["value"]
+    measured = f"{value:,.0f} {unit}".strip() if value >= 1000 else f"{value:.3g} {unit}".strip()
     return f"| {figure['name']} | {measured} | {wanted} | {verdict} |"
 
 

@@ -206,26 +206,22 @@ def add_figures(report: Report, figures: Figures, names: Sequence[str], all_conn
             report.add("… 99th percentile of latency", statistics.median(each.slowest for each in rounds), "ms")
             if refused := statistics.median(each.refused for each in rounds):
                 report.add("… refused", 100 * refused, "%")
-        mine, theirs = (
-            figures[ours, connections],
-            list(zip(*(figures[peer, connections] for peer in peers), strict=True)),
-        )
+        mine = figures[ours, connections]
+        theirs = list(zip(*(figures[peer, connections] for peer in peers), strict=True))
         raws = statistics.median(a.rate / b.rate for a, b in zip(figures[raw, connections], mine, strict=True))
         if theirs:
             rates = [a.rate / max(b.rate for b in others) for a, others in zip(mine, theirs, strict=True)]
             goal = RATES.get(connections)
-            report.add(
-                f"rate of the best peer in the same round, {at}, times", statistics.median(rates), "", at_least=goal
-            )
+            report.add(f"tandem at {at}: times the rate of the best peer", statistics.median(rates), "", at_least=goal)
         slowest = [
             a.slowest / min(answering)
             for a, others in zip(mine, theirs, strict=False)
             if (answering := [b.slowest for b in others if b.refused <= REFUSED])
         ]
         if slowest:
-            name = f"99th percentile of the least of the peers that answer all, {at}, times"
+            name = f"tandem at {at}: 99th percentile, times the least of the peers that answer all"
             report.add(name, statistics.median(slowest), "", at_most=1.0)
-        report.add(f"rate of raw uint8 bodies over that of PNGs, {at}, times", raws, "", at_least=1.3)
+        report.add(f"tandem at {at}: raw uint8, times the rate of PNGs", raws, "", at_least=1.3)
 
 
 def _machine() -> str:

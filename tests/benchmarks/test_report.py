@@ -32,8 +32,10 @@ def test_the_page_shows_a_missed_goal_and_no_path_of_the_machine(tmp_path: Path,
     monkeypatch.setattr(sys, "argv", ["x", "--rounds", "2", "--data", "/some/where", "--output", "/x.json"])
     with Report("training", tmp_path / "training.json") as report:
         report.add("times", 1.24, "", at_least=1.3)
+        report.add("rate", 12_345.6, "/s")
     record = json.loads((tmp_path / "training.json").read_text())
     text = page([record])
+    assert "| rate | 12,346 /s |  |  |" in text
     assert "| times | 1.24 | at least 1.3 | **missed** |" in text
     assert "`python -m benchmarks.training --rounds 2 --data …`" in text
     assert "/some" not in str(record) and "/x.json" not in str(record)

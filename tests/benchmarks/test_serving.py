@@ -30,11 +30,11 @@ def test_goals_are_ratios_to_the_best_peer_within_a_round():
     add_figures(report, figures, list(dict.fromkeys(name for name, _ in figures)), [16])
     found = {figure.name: (figure.value, figure.met) for figure in report.figures}
     assert found["tandem, 16 connections"] == (300, None)
-    assert found["rate of the best peer in the same round, 16 connections, times"] == (2.0, True)
+    assert found["tandem at 16 connections: times the rate of the best peer"] == (2.0, True)
     # In the rounds 2, 0.5 and 0.5; whoever refuses 40% is no measure.
-    name = "99th percentile of the least of the peers that answer all, 16 connections, times"
+    name = "tandem at 16 connections: 99th percentile, times the least of the peers that answer all"
     assert found[name] == (0.5, True)
-    assert found["rate of raw uint8 bodies over that of PNGs, 16 connections, times"] == (1.2, False)
+    assert found["tandem at 16 connections: raw uint8, times the rate of PNGs"] == (1.2, False)
     assert found["… refused"] == (40.0, None)
     assert report.details["rounds"]["fast, 16"][0]["rate"] == 100
 
@@ -44,5 +44,5 @@ def test_without_peers_there_is_nothing_to_be_compared_with():
     report = Report("serving", None)
     add_figures(report, figures, ["tandem", "tandem, raw uint8"], [1])
     assert [figure.name for figure in report.figures if figure.goal] == [
-        "rate of raw uint8 bodies over that of PNGs, 1 connection, times"
+        "tandem at 1 connection: raw uint8, times the rate of PNGs"
     ]
