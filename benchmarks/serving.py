@@ -31,7 +31,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from benchmarks.report import Report, add_output
@@ -40,6 +39,7 @@ from benchmarks.serving_peers import PEERS, Peer, start
 from benchmarks.wrk import Measured, Server, load
 from shared.atomic import committing
 from shared.layout import Volume
+from shared.onnx_runtime import onnxruntime
 from shared.records import ExportManifest, FileRecord, encode_record, write_record
 from shared.spec import RunSpec
 

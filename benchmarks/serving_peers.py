@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+"""As tandem has it: none spends time on reports to the maker of ONNX Runtime."""
 RUNTIME = ("onnxruntime==1.32.0", "pillow==13.0.0", "numpy==2.4.6")
 
 
@@ -60,7 +62,7 @@ def start(peer: Peer, *, model: Path, port: int) -> "subprocess.Popen[bytes]":
     """Starts a peer; its environment is made if need be."""
     folder = _environment(peer) if peer.packages else Path(sys.prefix)
     words = [word.format(bin=folder / "bin", model=model, port=port) for word in peer.command]
-    variables = {**os.environ, **peer.environment, "SERVING_MODEL": str(model)}
+    variables = {**os.environ, **QUIET, **peer.environment, "SERVING_MODEL": str(model)}
     quiet = subprocess.DEVNULL
     where = HERE if peer.packages else HERE.parent
     return subprocess.Popen(words, cwd=where, env=variables, stdout=quiet, stderr=quiet)

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Before any test imports a library that imports ONNX Runtime; see shared/onnx_runtime.py.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 ASKED_FOR = {"photographs": "TANDEM_CIFAR10_DIR", "stack": "TANDEM_TEST_STACK"}
 """Marks of tests that need more than can be installed, and the variable that asks for each of them."""
 

@@ -37,6 +37,7 @@ from shared.errors import NotWritableError, SettingsError, TandemError, VolumeEr
 from shared.layout import RunFolder, Volume
 from shared.lifecycle import StopEvent
 from shared.observe import add_build_info, add_process, serve_metrics
+from shared.onnx_runtime import onnxruntime
 from shared.records import CheckpointManifest
 from shared.settings import load_settings
 
@@ -96,7 +97,6 @@ def _evaluate(
         place.prepare(os.environ, threads=settings.evaluator_threads)
         place.check(gpus or _visible_gpus)
         # Imported only now: TensorFlow reads the environment when it is imported.
-        import onnxruntime  # noqa: PLC0415
         import tensorflow  # noqa: PLC0415
 
         from services.evaluator.export import OnnxExporter  # noqa: PLC0415

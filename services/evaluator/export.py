@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from services.evaluator.claims import exclusively
 from services.evaluator.figures import Logits
@@ -23,6 +22,7 @@ from shared import atomic
 from shared.checkpoints import Arrays
 from shared.data.examples import Images
 from shared.layout import MANIFEST, RunFolder
+from shared.onnx_runtime import onnxruntime
 from shared.records import ExportManifest, FileRecord, encode_record
 from shared.spec import RunSpec
 

@@ -1,9 +1,9 @@
 """What tandem and its peers serve in the benchmark of serving."""
 
 import numpy as np
-import onnxruntime
 
 from benchmarks.serving_model import tutorial_network
+from shared.onnx_runtime import onnxruntime
 
 
 def test_both_forms_of_the_network_compute_the_same():

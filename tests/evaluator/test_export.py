@@ -2,7 +2,6 @@ import keras
 import numpy as np
 import onnx
 import onnx.numpy_helper
-import onnxruntime
 import pytest
 import tensorflow as tf
 
@@ -15,6 +14,7 @@ from shared.ml.models import build_model
 from shared.ml.models.layers import LocalResponseNormalization
 from shared.ml.preprocess import evaluation_view
 from shared.ml.weights import assign_weights
+from shared.onnx_runtime import onnxruntime
 from shared.records import ExportManifest, read_record
 from shared.spec import AugmentSpec, DatasetSpec, EvaluationSpec, ModelSpec, RunSpec
 

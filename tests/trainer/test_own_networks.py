@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from services.evaluator.graph import convert
@@ -13,6 +12,7 @@ from shared.errors import SettingsError
 from shared.ml.models import build_model
 from shared.ml.preprocess import evaluation_view
 from shared.ml.weights import assign_weights
+from shared.onnx_runtime import onnxruntime
 from shared.settings import load_settings
 from shared.spec import RunSpec, load_recipe, overlay, parse_spec
 from tests.trainer import resume

@@ -11,11 +11,11 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from services.gateway.predict.store import Export
 from shared.errors import CorruptExportError, NotFoundError
 from shared.layout import MANIFEST
+from shared.onnx_runtime import onnxruntime
 from shared.records import ExportManifest
 
 Images = npt.NDArray[np.uint8]
