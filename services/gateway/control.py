@@ -4,7 +4,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,77 +14,20 @@ from services.gateway.making import Key, Plan, RunMaker, forked, made_before
 from services.gateway.predict.aliases import set_by_hand
 from services.gateway.rules import reason_to_end
 from services.gateway.shelf import Shelved
+from services.gateway.situation import Situation, waiting, worked
 from services.gateway.slots import Slots
-from services.gateway.state import SETTLED, RunState, State, derive
+from services.gateway.state import SETTLED, derive
 from services.gateway.transitions import Transition, allowed, is_done, refusal
-from services.gateway.turns import NO_TURNS, Turns
 from shared import atomic, recipes
 from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.differences import differences
 from shared.errors import ConflictError, NotFoundError, SpecError, TandemError, UnavailableError, VolumeError
 from shared.layout import Volume
-from shared.records import Desired, Pins, Tags, TrainerStatus, write_record
+from shared.records import Desired, Pins, Tags, write_record
 from shared.spec import DatasetSpec, RunSpec, overlay, parse_spec
 from shared.steps import extensible
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Situation:
-    """A run, the state it is in, and what goes with that.
-
-    Attributes:
-        run: The run.
-        state: Its state, and the reason for it.
-        slot: Where its trainer works, or is to.
-        allowed: What may be asked of it now.
-        restarts: How many trainers died since it was last asked to train.
-        seconds: For how long trainers have worked on it.
-        cost: Of that time, where there is a price.
-        position: Its place in the queue, from 1 on, if it waits for a slot.
-        turns: Of its trainers and evaluators, if it alternates.
-    """
-
-    run: Run
-    state: RunState
-    slot: str | None
-    allowed: tuple[Transition, ...] = ()
-    restarts: int = 0
-    seconds: float = 0.0
-    cost: float | None = None
-    position: int | None = None
-    turns: Turns = NO_TURNS
-
-    @property
-    def id(self) -> str:
-        """The run's id."""
-        return self.run.id
-
-    @property
-    def created(self) -> float:
-        """When the run was made, in seconds since the epoch."""
-        return self.run.created
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self.run.spec.name
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The run's labels."""
-        return self.run.labels
-
-    @property
-    def state_name(self) -> State:
-        """The state that it is in."""
-        return self.state.state
-
-    @property
-    def precedence(self) -> tuple[int, float, str]:
-        """Sorts runs that wait: those of greater priority first, of equal ones the older."""
-        return (-self.run.tags.priority, self.run.created, self.run.id)
 
 
 class RunControl:
@@ -205,7 +148,7 @@ class RunControl:
 
     def _situations(self, runs: Iterable[Run]) -> list[Situation]:
         found = [self.situation(run) for run in runs]
-        places = {each.run.id: place for place, each in enumerate(_waiting(found), start=1)}
+        places = {each.run.id: place for place, each in enumerate(waiting(found), start=1)}
         if not places:
             return found
         return [replace(each, position=places[each.run.id]) if each.run.id in places else each for each in found]
@@ -230,7 +173,7 @@ class RunControl:
 
     def queue(self) -> list[Situation]:
         """The runs that wait for a slot, in the order in which they get one."""
-        return _waiting(self.situation(run) for run in self._index.runs())
+        return waiting(self.situation(run) for run in self._index.runs())
 
     def problems(self) -> dict[str, TandemError]:
         """The runs that cannot be read, and why."""
@@ -528,25 +471,6 @@ class RunControl:
             )
         self._check_dataset(spec.dataset)
         return spec
-
-
-def _waiting(situations: Iterable[Situation]) -> list[Situation]:
-    return sorted((each for each in situations if each.state.state == "queued"), key=lambda each: each.precedence)
-
-
-def worked(status: TrainerStatus | None, *, since: float | None, now: float) -> float:
-    """For how many seconds the trainer at work has been there: by its own word, else since it was started or found.
-
-    Args:
-        status: What it says.
-        since: When it was started or found; None if none works.
-        now: Seconds since the epoch, as `since`.
-    """
-    if since is None:
-        return 0.0
-    if status is not None and status.time >= since:
-        return max(0.0, status.time - status.started)
-    return max(0.0, now - since)
 
 
 def refuse_other_spec(run: Run, changes: dict[str, Any]) -> None:

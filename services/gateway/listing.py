@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from services.gateway.control import Situation
 from services.gateway.shelf import Shelved
+from services.gateway.situation import Situation
 from services.gateway.state import STATES
 from shared.errors import InputError
 

@@ -16,11 +16,12 @@ import threading
 from collections.abc import Callable
 
 from services.gateway import alternation, endings
-from services.gateway.control import RunControl, Situation, worked
+from services.gateway.control import RunControl
 from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
 from services.gateway.launchers.base import Launcher, Observation
 from services.gateway.metrics import RunMetrics
+from services.gateway.situation import Situation, worked
 from services.gateway.slots import Slot, Slots, greatest_fence, is_over
 from shared.errors import ConflictError, TandemError, UnavailableError
 from shared.layout import Volume

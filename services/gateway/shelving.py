@@ -4,10 +4,11 @@ import hashlib
 import json
 import sys
 
-from services.gateway.control import RunControl, Situation
+from services.gateway.control import RunControl
 from services.gateway.index import Index, Run
 from services.gateway.journal import Journal
 from services.gateway.shelf import Shelved
+from services.gateway.situation import Situation
 from services.gateway.slots import Slots
 from services.gateway.state import SETTLED
 from services.gateway.views import RunView, kind_of, run_view

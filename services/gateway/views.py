@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.gateway.control import Situation
 from services.gateway.errors import ErrorView
 from services.gateway.index import Run
+from services.gateway.situation import Situation
 from services.gateway.state import State
 from services.gateway.transitions import Transition
 from services.gateway.turns import Turns

@@ -3,8 +3,9 @@
 import secrets
 import zlib
 
-from services.gateway.control import RunControl, Situation
+from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
+from services.gateway.situation import Situation
 from services.gateway.state import SETTLED
 from shared.errors import TandemError
 
