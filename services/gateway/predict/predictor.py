@@ -9,61 +9,28 @@ not asked for longest goes, and is loaded again when it is asked for. What `best
 without being asked.
 """
 
-import asyncio
 import hashlib
 import itertools
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from services.gateway.predict.aliases import BEST, AliasBook, Tell
+from services.gateway.predict.inbox import Inbox, Order
+from services.gateway.predict.memory import Key, ModelMemory
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import LoadedModel
 from services.gateway.predict.promotion import Promotion
 from services.gateway.predict.store import Catalog, Export, ExportStore, RunExports
-from shared.errors import CorruptExportError, NotFoundError, TandemError, UnavailableError
+from shared.errors import NotFoundError, TandemError, UnavailableError
 from shared.layout import Volume
 
-RETRY_FAILED_SECONDS = 30.0
 # Steps of this share of the circle spread evenly, however many of them are made.
 _GOLDEN = 0.6180339887498949
 
-Key = tuple[str, int]
-"""A run's id and a step: one export."""
-
-Wish = tuple[str, str | None, int]
-"""A run's id, the alias asked for (None: a step of its own), and the step that is to answer."""
-
-Order = Callable[[Promotion, Catalog], None]
-"""Something about aliases that is to be done by the predictor's thread."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Held:
-    """A model in memory. `asked`: for its own sake, so it stays when what answers for its run changes."""
-
-    model: LoadedModel
-    used: int
-    asked: bool = False
-
-
-@dataclass
-class _Failed:
-    error: TandemError
-    retry: float
-
-
-@dataclass
-class _Inbox:
-    """What requests wait for."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    wishes: dict[Wish, Future[LoadedModel]] = field(default_factory=dict)
-    orders: list[tuple[Order, Future[None]]] = field(default_factory=list)
 
 
 class Predictor:
@@ -95,27 +62,25 @@ class Predictor:
         poll_seconds: float = 0.5,
     ) -> None:
         self._store = store
-        self._load = load
         self._metrics = metrics
-        self._clock = clock
-        self._max_loaded = max_loaded
         self._poll_seconds = poll_seconds
         self._book = AliasBook(volume=volume, clock=wall, tell=tell, metrics=metrics)
+        self._memory = ModelMemory(load=load, metrics=metrics, clock=clock, most=max_loaded)
         self._promotion = Promotion(
-            book=self._book, volume=volume, prove=self._prove, in_memory=lambda run, step: (run, step) in self._held
+            book=self._book,
+            volume=volume,
+            prove=lambda export, keep: self._memory.prove(export, keep=keep),
+            in_memory=lambda run, step: (run, step) in self._memory,
         )
         self._catalog = Catalog()
         self._scanned: Catalog | None = None
         self._published = -1
         self._checked: set[str] = set()
         self._tended: dict[str, tuple[Export, ...]] = {}
-        self._held: dict[Key, _Held] = {}
-        self._failed: dict[Key, _Failed] = {}
-        self._inbox = _Inbox()
-        self._uses = itertools.count()
         self._turns = itertools.count()
         self._eager: Key | None = None
         self._wake = threading.Event()
+        self._inbox = Inbox(wake=self._wake.set)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -131,7 +96,7 @@ class Predictor:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        self._disappoint(*self._take_inbox())
+        self._inbox.take().disappoint()
 
     def why_not_ready(self) -> str | None:
         """Why `best` cannot be answered now, or None if it can."""
@@ -144,8 +109,8 @@ class Predictor:
         # Loaded before and put out since: it comes back with the next request for it.
         if self._eager == (run.id, run.aimed()):
             return None
-        failed = self._failed.get(run.exports[0].key)
-        return str(failed.error) if failed is not None else "the best model is being loaded"
+        failure = self._memory.failure(run.exports[0].key)
+        return "the best model is being loaded" if failure is None else str(failure)
 
     def catalog(self) -> Catalog:
         """What is on the volume, as last seen."""
@@ -162,13 +127,11 @@ class Predictor:
 
     def failure(self, export: Export) -> TandemError | None:
         """Why this export cannot be served, if it was tried."""
-        failed = self._failed.get(export.key)
-        return failed.error if failed else None
+        return self._memory.failure(export.key)
 
     def version(self, run: str, step: int) -> LoadedModel | None:
         """The model of this very export, if it is in memory. Does not count as a use."""
-        held = self._held.get((run, step))
-        return held.model if held else None
+        return self._memory.look((run, step))
 
     async def model(
         self, name: str, *, step: int | None = None, label: str | None = None, token: str = ""
@@ -194,38 +157,26 @@ class Predictor:
             alias = run.alias if label is None else label
             alias = None if label is None and run.step is not None else alias
             step = run.aimed(label, turn=self._turn(token) if run.aliases else 1.0)
-        held = self._held.get((run.id, step))
-        if held is not None:
-            held.used = next(self._uses)
-            held.asked = held.asked or alias is None
-            return held.model
-        with self._inbox.lock:
-            future = self._inbox.wishes.setdefault((run.id, alias, step), Future())
-        self._wake.set()
-        # Shielded: others may wait for the same load, so who gives up must not cancel it.
-        return await asyncio.shield(asyncio.wrap_future(future))
+        model = self._memory.use((run.id, step), asked=alias is None)
+        return await self._inbox.model((run.id, alias, step)) if model is None else model
 
     async def change(self, order: Order) -> None:
         """Has the thread do something about aliases; raises what that raises."""
-        future: Future[None] = Future()
-        with self._inbox.lock:
-            self._inbox.orders.append((order, future))
-        self._wake.set()
-        await asyncio.shield(asyncio.wrap_future(future))
+        await self._inbox.change(order)
 
     def refresh(self) -> None:
         """Looks at the volume once, moves aliases and loads what is better. Called by one thread at a time."""
-        wishes, orders = self._take_inbox()
+        post = self._inbox.take()
         try:
             self._look()
-            for order, done in orders:
+            for order, done in post.orders:
                 self._carry_out(order, done)
-            for (run_id, alias, step), future in wishes.items():
-                self._grant(self._catalog.run(run_id), alias, step, future)
-            self._evict()
+            for (run_id, alias, step), wished in post.wishes.items():
+                self._grant(self._catalog.run(run_id), alias, step, wished)
+            self._put_out()
             self._publish()
         finally:
-            self._disappoint(wishes, orders)
+            post.disappoint()
 
     def _follow(self) -> None:
         while not self._stopped.is_set():
@@ -242,7 +193,7 @@ class Predictor:
         if scanned is not self._scanned:
             self._take_over(scanned)
         eager = self._catalog.best
-        due = {run for run, _ in self._held} | self._promotion.waiting
+        due = self._memory.runs() | self._promotion.waiting
         due |= {run for run in self._store.changed if self._is_new(run)}
         for run_id in due if eager is None else {*due, eager.id}:
             run = self._catalog.run(run_id)
@@ -255,9 +206,7 @@ class Predictor:
     def _take_over(self, scanned: Catalog) -> None:
         self._scanned = self._catalog = scanned
         self._book.keep(run.id for run in scanned.runs)
-        self._held = {key: held for key, held in self._held.items() if scanned.run(key[0]) is not None}
-        present = {export.key for run in scanned.runs for export in run.exports}
-        self._failed = {key: failed for key, failed in self._failed.items() if key in present}
+        self._memory.follow(scanned)
         self._tended = {run: exports for run, exports in self._tended.items() if scanned.run(run) is not None}
         self._checked &= {run.id for run in scanned.runs}
         for run in scanned.runs:
@@ -293,11 +242,9 @@ class Predictor:
             return
         self._metrics.swapped()
         log.info("step %d of %s answers now", after, run.id, extra={"run": run.id})
-        old, new = self._held.get((run.id, before if before is not None else -1)), self._held.get((run.id, after))
-        if old is not None and new is not None:
-            new.used = old.used
-            if not old.asked and before not in {each.step for each in self._book.of(run.id).values()}:
-                del self._held[run.id, old.model.manifest.step]
+        if before is not None:
+            stays = before in {each.step for each in self._book.of(run.id).values()}
+            self._memory.succeed((run.id, before), (run.id, after), stays=stays)
 
     def _target(self, run: RunExports) -> int | None:
         entry = self._book.of(run.id).get(BEST)
@@ -307,72 +254,47 @@ class Predictor:
         target = self._target(run)
         if self._eager == (run.id, target):
             return
-        held, _ = self._obtain(run, BEST, run.aimed() if target is None else target)
-        if held is not None:
-            held.used = next(self._uses)
-            self._eager = held.model.key
+        model, _ = self._obtain(run, BEST, run.aimed() if target is None else target)
+        if model is not None:
+            self._memory.use(model.key)
+            self._eager = model.key
 
-    def _prove(self, export: Export, keep: bool) -> bool:
-        """Whether an export answers now; see `promotion.Prove`."""
-        if export.key in self._held:
-            return True
-        failed = self._failed.get(export.key)
-        if failed is not None and self._clock() < failed.retry:
-            return False
-        try:
-            model = self._load(export)
-        except NotFoundError:
-            return False  # the evaluator keeps a number of exports; the next look will not list it
-        except CorruptExportError as error:
-            if export.key not in self._failed:
-                log.error("%s", error, extra={"run": export.manifest.run, "step": export.manifest.step})
-            self._failed[export.key] = _Failed(error=error, retry=self._clock() + RETRY_FAILED_SECONDS)
-            self._metrics.load_failed(error.code)
-            return False
-        self._failed.pop(export.key, None)
-        if keep:
-            # Until somebody asks for it, it is the first to go.
-            self._held[export.key] = _Held(model=model, used=-1)
-            self._metrics.loaded.set(len(self._held))
-        return True
-
-    def _obtain(self, run: RunExports, alias: str | None, step: int) -> tuple[_Held | None, str]:
+    def _obtain(self, run: RunExports, alias: str | None, step: int) -> tuple[LoadedModel | None, str]:
         """What is to answer, in memory, or why nothing can. An alias that points at what cannot is moved."""
         reason = "it was removed from the volume"
         for _ in range(len(run.exports) + 2):
-            held = self._held.get((run.id, step))
-            if held is not None:
-                return held, ""
+            model = self._memory.look((run.id, step))
+            if model is not None:
+                return model, ""
             try:
                 export = run.export(step)
             except NotFoundError as error:
                 reason = error.message
             else:
-                if self._prove(export, True):
+                if self._memory.prove(export, keep=True):
                     continue
-                reason = str(failed.error) if (failed := self._failed.get(export.key)) else reason
+                reason = str(self._memory.failure(export.key) or reason)
             if alias is None or not self._promotion.mend(run, alias, step, reason):
                 break
             step = self._book.of(run.id)[alias].step
         if alias == BEST:
             # Nothing could be written down, or nothing works at all.
-            answers = (self._held[each.key] for each in run.exports if self._prove(each, True))
-            return next(answers, None), reason
+            proven = (each.key for each in run.exports if self._memory.prove(each, keep=True))
+            return next((self._memory.look(key) for key in proven), None), reason
         return None, reason
 
     def _grant(self, run: RunExports | None, alias: str | None, step: int, future: Future[LoadedModel]) -> None:
-        held, reason = None, "it was removed from the volume"
+        model, reason = None, "it was removed from the volume"
         if run is not None and (run.exports or run.aliases):
             if alias is not None and alias not in self._book.of(run.id):
                 self._tend(run)
             entry = self._book.of(run.id).get(alias) if alias is not None else None
             if entry is not None and (entry.canary is None or entry.canary.step != step):
                 step = entry.step  # it may have moved since it was asked for
-            held, reason = self._obtain(run, alias, step)
-        if held is not None:
-            held.used = next(self._uses)
-            held.asked = held.asked or alias is None
-            future.set_result(held.model)
+            model, reason = self._obtain(run, alias, step)
+        if model is not None:
+            self._memory.use(model.key, asked=alias is None)
+            future.set_result(model)
             return
         where = None if run is None else f"run {run.id}" if alias is not None else f"step {step} of run {run.id}"
         future.set_exception(UnavailableError(f"no export of it can be served: {reason}", where=where))
@@ -388,20 +310,6 @@ class Predictor:
             self._publish()
             future.set_result(None)
 
-    def _take_inbox(self) -> tuple[dict[Wish, Future[LoadedModel]], list[tuple[Order, Future[None]]]]:
-        with self._inbox.lock:
-            wishes, self._inbox.wishes = self._inbox.wishes, {}
-            orders, self._inbox.orders = self._inbox.orders, []
-        return wishes, orders
-
-    def _disappoint(self, wishes: dict[Wish, Future[LoadedModel]], orders: list[tuple[Order, Future[None]]]) -> None:
-        for (run_id, _, _), future in wishes.items():
-            if not future.done():
-                future.set_exception(UnavailableError("it cannot be loaded now", where=f"run {run_id}"))
-        for _, done in orders:
-            if not done.done():
-                done.set_exception(UnavailableError("aliases cannot be changed now"))
-
     def _turn(self, token: str) -> float:
         """A number from 0 to 1 that decides whether a canary answers."""
         if token:
@@ -409,12 +317,8 @@ class Predictor:
             return int.from_bytes(digest) / 2**64
         return next(self._turns) * _GOLDEN % 1.0
 
-    def _evict(self) -> None:
-        """Puts out what was not used for longest."""
-        while len(self._held) > self._max_loaded:
-            run_id, step = min(self._held, key=lambda key: self._held[key].used)
-            del self._held[run_id, step]
+    def _put_out(self) -> None:
+        for run_id, step in self._memory.put_out():
             run = self._catalog.run(run_id)
             if run is not None and all(export.manifest.step != step for export in run.exports):
                 self._promotion.check(run)  # it was in memory alone, and an alias may have pointed at it
-        self._metrics.loaded.set(len(self._held))
