@@ -144,7 +144,7 @@ function comparison(found, { path, run, all, touch }) {
     ["Became wrong", "right_to_wrong"],
   ].map(([title, name]) => imageList({ title, name, found, path, run, more, touch, onTrouble }));
   const { judged, against } = found;
-  const chance = found.wrong_to_right_count + found.right_to_wrong_count ? `; so unequal by chance with p = ${format.figure(found.p_value)} (McNemar)` : "";
+  const chance = found.wrong_to_right_count + found.right_to_wrong_count ? `; McNemar’s p = ${format.figure(found.p_value)}` : "";
   return {
     element: h(
       "div",
