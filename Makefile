@@ -22,7 +22,7 @@ SEED    ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-api soak lint format clean up down logs bench test-stack
+.PHONY: help setup run test test-faults test-api soak lint audit format clean up down logs bench test-stack
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ run: $(STAMP)  ## Train, judge and serve on this machine until the run is done; 
 
 test: $(STAMP)  ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(STAMP)  ## Run the tests of faults alone: the fifty rows, the sweep, the fuzzing, a short soak
+	@$(BIN)/python -m pytest -m fault $(ARGS)
 
 soak: $(STAMP)  ## Let everything work under random faults for ten minutes, and check what must hold
 	@exec $(BIN)/python -m benchmarks.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
@@ -77,11 +80,20 @@ test-stack: $(STAMP)  ## Run the stack's tests on a real Docker engine, which is
 		tests/stack/test_stack.py || status=$$?; \
 	if [ $$status = 77 ] && [ -z "$$CI" ]; then echo "skipped: no Docker engine can be started here"; else exit $$status; fi
 
-lint: $(STAMP)  ## Check style, types and the rules of who imports whom
+lint: $(STAMP)  ## Check style, types, who imports whom, what bandit knows, and that packages fit together
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive services shared benchmarks docker
+	@$(BIN)/python -m pip check --disable-pip-version-check
+
+# Exit status 3: nobody could be asked.
+audit: $(STAMP)  ## Ask a database of advisories on the network about every pinned version
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	@$(BIN)/pip-audit --vulnerability-service osv --timeout 20 --disable-pip --no-deps -r constraints.txt >.audit 2>&1; status=$$?; \
+	if grep -q 'vulnerabilit' .audit; then cat .audit; else \
+		tail -n 1 .audit; echo "NOT CHECKED: the database of advisories cannot be reached from here."; status=3; fi; rm -f .audit; exit $$status
 
 format: $(STAMP)  ## Format the code
 	@$(BIN)/ruff format .

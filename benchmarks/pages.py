@@ -138,7 +138,7 @@ def training(root: Path, runs: int) -> Iterator[Gateway]:
         [*command, "--stop-slots-on-exit"], stdout=subprocess.PIPE, text=True, env=os.environ | settings, cwd=ROOT
     )
     try:
-        assert process.stdout is not None
+        assert process.stdout is not None  # nosec B101 # says to mypy what PIPE means
         found = re.search(r"(http://\S+)/docs", process.stdout.readline())
         if found is None:
             raise RuntimeError("the gateway did not start")

@@ -164,7 +164,7 @@ def _running(begin: Callable[[], "subprocess.Popen[bytes]"], url: str, picture: 
 def _answers(url: str, picture: Path) -> bool:
     request = urllib.request.Request(url, picture.read_bytes(), {"Content-Type": "image/png"})
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # nosec B310 # a server that it has just started
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -7,7 +7,7 @@ since the epoch (UTC) and serve people alone: nothing is decided by comparing th
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -272,6 +272,10 @@ class Rollbacks(Record):
         return factor
 
 
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+"""Of a file beside the manifest that names it: it leads nowhere else."""
+
+
 class FileRecord(BaseModel):
     """Size and digest of one file of a committed folder."""
 
@@ -293,7 +297,7 @@ class CheckpointManifest(Record):
     step: int = Field(ge=0)
     fence: int = Field(ge=1)
     weights: tuple[str, ...]
-    files: dict[str, FileRecord]
+    files: dict[FileName, FileRecord]
     spec_sha256: str
     spec: dict[str, Any] = Field(default_factory=dict)
     dataset_fingerprint: str = ""
@@ -371,7 +375,7 @@ class ExportManifest(Record):
     step: int
     weights: Literal["raw", "ema"]
     decay: float | None
-    files: dict[str, FileRecord]
+    files: dict[FileName, FileRecord]
     input_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     precision_at_1: float

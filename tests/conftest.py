@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -8,8 +9,19 @@ import pytest
 # Before any test imports a library that imports ONNX Runtime; see shared/onnx_runtime.py.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-ASKED_FOR = {"photographs": "TANDEM_CIFAR10_DIR", "stack": "TANDEM_TEST_STACK"}
+ASKED_FOR = {
+    "photographs": "TANDEM_CIFAR10_DIR",
+    "stack": "TANDEM_TEST_STACK",
+    "restarts": "TANDEM_ENGINE_RESTARTS",
+}
 """Marks of tests that need more than can be installed, and the variable that asks for each of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of faults: those that name a row of docs/reliability.md, and all in tests/faults."""
+    for item in items:
+        if re.match(r"test_f\d\d_", item.name) or item.path.parent.name == "faults":
+            item.add_marker(pytest.mark.fault)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,6 @@
 """Everything at once, under faults: a gateway, two evaluators, two trainers, predictions, scrapes; then what must hold.
 
-    python -m benchmarks.soak [--seconds 600] [--seed N] [--keep FOLDER]
+    python -m benchmarks.soak [--seconds 600] [--seed N] [--gap 4] [--steps 600] [--keep FOLDER]
 
 Trains run after run of a small network on shapes, with a checkpoint each 40 ms of which only the newest is kept, while
 a schedule that follows from the seed kills, freezes, starves and restarts processes. Exits with 1, and says why, if
@@ -24,22 +24,23 @@ from typing import Any
 import httpx
 
 from benchmarks.soak.house import House
-from benchmarks.soak.load import Load
-from benchmarks.soak.schedule import Fault, schedule
-from benchmarks.soak.verdict import orphans, troubles_of_run
-from shared.checkpoints import Checkpoint, CheckpointStore
-from shared.layout import Volume
+from benchmarks.soak.predictions import Predictions
+from benchmarks.soak.schedule import GAP_SECONDS, Fault, schedule
+from benchmarks.soak.scrapes import Scraper
+from benchmarks.soak.verdict import left_open, orphans, troubles_of_run
+from benchmarks.soak.watch import Watch
+from shared.layout import RunFolder, Volume
 from shared.records import write_record
 from shared.spec import parse_spec
 
 TRAINERS, EVALUATORS = 2, 2
+STEPS = 600
 SPEC: dict[str, Any] = {
     "name": "soak",
-    "steps": 600,
     "batch_size": 16,
     "model": {"name": "resnet-small", "options": {"width": 2}},
     "dataset": {"kind": "shapes", "train_examples": 2_000, "test_examples": 200},
-    "cadence": {"log_steps": 10, "checkpoint_steps": 600, "checkpoint_seconds": 0.04, "summary_steps": None},
+    "cadence": {"log_steps": 10, "checkpoint_steps": 10_000, "checkpoint_seconds": 0.04, "summary_steps": None},
     "retention": {"latest": 1, "best": 0},
 }
 PATIENCE_SECONDS = 300.0
@@ -51,17 +52,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600.0, help="for how long faults strike")
     parser.add_argument("--seed", type=int, default=None, help="of the schedule; none: another one each time")
+    parser.add_argument("--gap", type=float, default=GAP_SECONDS, help="seconds from fault to fault, on average")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each run")
     parser.add_argument("--keep", type=Path, help="keeps volume and logs in this folder")
     given = parser.parse_args()
-    seed = random.randrange(10**6) if given.seed is None else given.seed
+    seed = random.randrange(10**6) if given.seed is None else given.seed  # nosec B311 # decides nothing but when faults strike
     print(f"seed {seed}, {given.seconds:.0f} s", flush=True)
     root = given.keep or Path(tempfile.mkdtemp(prefix="soak-"))
     root.mkdir(parents=True, exist_ok=True)
-    troubles = soak(root, seed=seed, seconds=given.seconds)
+    troubles = soak(root, seed=seed, seconds=given.seconds, gap=given.gap, steps=given.steps)
     for trouble, times in Counter(troubles).items():
         print(f"BROKEN: {trouble}" + (f" ({times} times)" if times > 1 else ""))
     if troubles:
-        print(f"{len(troubles)} troubles; see {root}; the same schedule: --seed {seed} --seconds {given.seconds:.0f}")
+        again = f"--seed {seed} --seconds {given.seconds:g} --gap {given.gap:g}"
+        print(f"{len(troubles)} troubles; see {root}; the same schedule: {again}")
         return 1
     if given.keep is None:
         shutil.rmtree(root)
@@ -69,62 +73,83 @@ def main() -> int:
     return 0
 
 
-def soak(root: Path, *, seed: int, seconds: float) -> list[str]:
+def soak(root: Path, *, seed: int, seconds: float, gap: float, steps: int) -> list[str]:
     """Starts all, lets faults strike, waits for the end of every run, stops all. Returns what is wrong."""
     volume = Volume(root / "volume")
     ports = _free_ports(1 + EVALUATORS)
     house = House(volume=volume.root, logs=root, port=ports[0], metrics_ports=ports[1:], slots=TRAINERS)
-    gateway = f"http://127.0.0.1:{ports[0]}"
-    metrics = {f"evaluator-{number}": f"http://127.0.0.1:{port}" for number, port in enumerate(ports[1:])}
-    load = Load(house=house, gateway=gateway, metrics=metrics)
-    api = Api(gateway)
-    house.start()
+    roles = ["gateway", *(f"evaluator-{number}" for number in range(EVALUATORS))]
+    addresses = {role: f"http://127.0.0.1:{port}" for role, port in zip(roles, ports, strict=True)}
+    predictions = Predictions(house=house, address=addresses["gateway"])
+    scraper = Scraper(house=house, addresses=addresses)
+    watch = Watch(volume=volume)
+    load = (predictions, scraper, watch)
+    spec = SPEC | {"steps": steps}
+    api = Api(addresses["gateway"], spec)
+    for each in (house, *load):
+        each.start()
     try:
         api.until(lambda: api.get("/readyz") is not None, "ready gateway")
-        load.start()
-        began, descriptors = time.monotonic(), 0
-        struck: Counter[str] = Counter()
-        for fault in [*schedule(seed=seed, seconds=seconds, roles=house.roles), None]:
-            until = began + (seconds if fault is None else fault.at)
-            while (left := until - time.monotonic()) > 0:
-                api.keep_busy(TRAINERS)
-                time.sleep(min(left, 0.5))
-            if fault is not None:
-                descriptors = max(descriptors, house.descriptors("gateway")) if descriptors == 0 else descriptors
-                _tell(fault, house, struck)
+        struck, at_first = _let_faults_strike(
+            house, api, schedule(seed=seed, seconds=seconds, roles=house.roles, gap=gap), seconds
+        )
         runs = api.wait_for_all()
-        api.until(lambda: _all_judged(volume, runs), "verdict on every last checkpoint")
-        load.stop()
-        more = house.descriptors("gateway") - descriptors
+        folders = [volume.run(run) for run in runs]
+        api.until(lambda: _all_judged(folders, spec), "verdict on every last checkpoint")
+        for each in load:
+            each.stop()
+        held = house.descriptors()
         house.stop()
-        troubles = [*load.troubles, *house.troubles]
-        if more > MORE_DESCRIPTORS:
-            troubles.append(f"the gateway has {more} descriptors more than at the beginning")
-        troubles += [f"process {pid} is left: {' '.join(words)}" for pid, words in house.processes()]
     finally:
-        load.stop()
+        for each in load:
+            each.stop()
         house.kill_all()
-    reference = _undisturbed(root)
-    for run in runs:
-        troubles += [
-            f"run {run}: {trouble}" for trouble in troubles_of_run(volume.run(run), reference, readers=EVALUATORS)
-        ]
+    troubles = [*predictions.troubles, *scraper.troubles, *watch.troubles, *house.troubles]
+    for role, links in held.items():
+        troubles += [f"{role} keeps {name} open" for name in left_open(volume, links)]
+        if len(links) > len(at_first[role]) + MORE_DESCRIPTORS:
+            troubles.append(f"{role} has {len(links)} descriptors; at first there were {len(at_first[role])}")
+    undisturbed = _undisturbed(root, spec)
+    for folder in folders:
+        troubles += [f"run {folder.id}: {it}" for it in troubles_of_run(folder, undisturbed, readers=EVALUATORS)]
+    troubles += predictions.against_exports(volume)
     troubles += [f"nobody removed {name}" for name in orphans(volume)]
+    troubles += [f"{role} was never scraped" for role in house.roles if scraper.scrapes[role] == 0]
     troubles += _fsck(volume.root)
     print(
         f"{sum(struck.values())} faults ({', '.join(f'{n} {name}' for name, n in sorted(struck.items()))}); "
-        f"{len(runs)} runs; predictions {dict(load.answers)} by {len(load.models)} models; {load.scrapes} scrapes"
+        f"{len(runs)} runs; predictions {dict(predictions.answers)} by {predictions.models()} models; "
+        f"{len(watch.verdicts)} verdicts; scrapes {dict(sorted(scraper.scrapes.items()))}"
     )
-    if load.answers["200"] == 0:
-        troubles.append("no prediction was ever answered")
     return troubles
+
+
+def _let_faults_strike(
+    house: House, api: "Api", faults: list[Fault], seconds: float
+) -> tuple[Counter[str], dict[str, list[str]]]:
+    """Returns how often each fault struck, and what was open before the first."""
+    began = time.monotonic()
+    struck: Counter[str] = Counter()
+    at_first: dict[str, list[str]] = {}
+    for fault in [*faults, None]:
+        until = began + (seconds if fault is None else fault.at)
+        while (left := until - time.monotonic()) > 0:
+            api.keep_busy(TRAINERS)
+            time.sleep(min(left, 0.5))
+        at_first = at_first or house.descriptors()
+        if fault is not None:
+            hit = house.strike(fault)
+            struck[fault.action] += hit
+            print(f"{fault}{'' if hit else ' (nobody there)'}", flush=True)
+    return struck, at_first
 
 
 class Api:
     """The gateway's API, asked again when the gateway is not there. Remembers the runs that it asked for."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, spec: dict[str, Any]) -> None:
         self._address = address
+        self._spec = spec
         self._key = 0
         self._runs: list[str] = []
         self._over: set[str] = set()
@@ -144,7 +169,7 @@ class Api:
             # The same key until it is answered, so that a gateway killed in the middle makes one run, not two.
             headers = {"Idempotency-Key": f"soak-{self._key}"}
             try:
-                answer = httpx.post(f"{self._address}/v1/runs", json={"spec": SPEC}, headers=headers, timeout=10)
+                answer = httpx.post(f"{self._address}/v1/runs", json={"spec": self._spec}, headers=headers, timeout=10)
             except httpx.HTTPError:
                 return
             if answer.status_code == 201:
@@ -176,28 +201,23 @@ class Api:
         return len(self._over) == len(self._runs)
 
 
-def _tell(fault: Fault, house: House, struck: Counter[str]) -> None:
-    hit = house.strike(fault)
-    print(f"{fault}{'' if hit else ' (nobody there)'}", flush=True)
-    if hit:
-        struck[fault.action] += 1
-
-
-def _all_judged(volume: Volume, runs: list[str]) -> bool:
+def _all_judged(folders: list[RunFolder], spec: dict[str, Any]) -> bool:
     return all(
-        volume.run(run).verdict(SPEC["steps"], kind).exists()
-        for run in runs
-        for kind in parse_spec(SPEC, source="soak").weights_kinds
+        folder.verdict(spec["steps"], kind).exists()
+        for folder in folders
+        for kind in parse_spec(spec, source="soak").weights_kinds
     )
 
 
-def _undisturbed(root: Path) -> Checkpoint:
+def _undisturbed(root: Path, spec: dict[str, Any]) -> RunFolder:
     volume = Volume(root / "undisturbed")
-    calm = {**SPEC, "cadence": {"log_steps": 10, "checkpoint_steps": SPEC["steps"], "summary_steps": None}}
-    write_record(volume.run("undisturbed").spec, parse_spec(calm, source="soak"))
-    command = [sys.executable, "-m", "services.trainer", "--volume", str(volume.root), "--run", "undisturbed"]
-    subprocess.run(command, check=True, capture_output=True)
-    return CheckpointStore(volume.run("undisturbed")).open(SPEC["steps"])
+    folder = volume.run("undisturbed")
+    calm = spec | {"cadence": spec["cadence"] | {"checkpoint_seconds": None}}
+    write_record(folder.spec, parse_spec(calm, source="soak"))
+    for work in (["services.trainer", "--run", folder.id], ["services.evaluator", "--once"]):
+        command = [sys.executable, "-m", work[0], "--volume", str(volume.root), *work[1:]]
+        subprocess.run(command, check=True, capture_output=True)
+    return folder
 
 
 def _fsck(volume: Path) -> list[str]:

@@ -7,13 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks.soak.processes import held_open, listening_port, working_on
 from benchmarks.soak.schedule import Fault
 
 PERIOD = 0.1
 PAUSE = 0.3  # before a process that has ended is started again
+# A process counts as disturbed until so many seconds after it answered again: what waits in it goes first.
+SETTLING_SECONDS = 2.0
 DEATHS = frozenset({-signal.SIGKILL, -signal.SIGTERM, 0})  # SIGTERM, where it met one that had only just begun
 
 
@@ -30,8 +33,8 @@ class Member:
     def __init__(self, *, role: str, command: list[str], environment: Mapping[str, str], log: Path) -> None:
         self.role = role
         self.incarnation = 0
-        self.undisturbed_since = float("inf")
-        self.leaving = False
+        self._leaving = False
+        self._undisturbed_since = float("inf")
         self._command = command
         self._environment = dict(environment)
         self._log = log
@@ -48,9 +51,23 @@ class Member:
             self._process = subprocess.Popen(
                 self._command, env=self._environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
-        self.undisturbed_since = float("inf")
-        self.leaving = False
+        self._undisturbed_since = float("inf")
+        self._leaving = False
         self.incarnation += 1
+
+    def struck(self, *, ends: bool) -> None:
+        """Notes that a fault strikes it now, and whether it will end by it."""
+        self._leaving = self._leaving or ends
+        self._undisturbed_since = float("inf")
+
+    def answered(self) -> None:
+        """Notes that it answered: unless it is about to end, it is back."""
+        if self._undisturbed_since == float("inf") and not self._leaving:
+            self._undisturbed_since = time.monotonic()
+
+    def is_undisturbed(self, incarnation: int, began: float) -> bool:
+        """Whether that incarnation still runs, and no fault had to do with what began then (monotonic)."""
+        return self.incarnation == incarnation and began > self._undisturbed_since + SETTLING_SECONDS
 
     def exit_code(self) -> int | None:
         """How it ended, or None while it runs."""
@@ -81,8 +98,9 @@ class House:
     """
 
     def __init__(self, *, volume: Path, logs: Path, port: int, metrics_ports: list[int], slots: int) -> None:
-        self.volume = volume
+        self.slots = [f"slot-{number}" for number in range(slots)]
         self.troubles: list[str] = []
+        self._volume = volume
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         common = os.environ | {"TANDEM_EVALUATOR_LEASE_SECONDS": "5", "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -92,6 +110,7 @@ class House:
             "TANDEM_GATEWAY_BACKOFF_SECONDS": "0.1",
             "TANDEM_GATEWAY_LONGEST_BACKOFF_SECONDS": "0.5",
             "TANDEM_GATEWAY_ATTEMPTS": "1000",
+            "TANDEM_TRAINER_METRICS_PORT": "0",  # which its trainers inherit
         }
         python = [sys.executable, "-m"]
         self.members = {
@@ -110,7 +129,7 @@ class House:
                 environment=common | {"TANDEM_EVALUATOR_METRICS_PORT": str(metrics_port)},
                 log=logs / f"{role}.log",
             )
-        self.roles = [*self.members, *(f"slot-{number}" for number in range(slots))]
+        self.roles = [*self.members, *self.slots]
 
     def start(self) -> None:
         """Starts all, and keeps them running."""
@@ -124,8 +143,7 @@ class House:
         if pid is None:
             return False
         if (member := self.members.get(fault.role)) is not None:
-            member.leaving = member.leaving or fault.action in ("kill", "restart")
-            member.undisturbed_since = float("inf")
+            member.struck(ends=fault.action in ("kill", "restart"))
         if fault.action in ("kill", "restart"):
             _send(pid, signal.SIGKILL if fault.action == "kill" else signal.SIGTERM)
         else:
@@ -142,33 +160,30 @@ class House:
             if code != 0:
                 self.troubles.append(f"{member.role} was asked to stop and ended with {code}")
         deadline = time.monotonic() + seconds
-        while any(True for _ in self.processes()) and time.monotonic() < deadline:
+        while list(working_on(self._volume)) and time.monotonic() < deadline:
             time.sleep(0.2)  # a trainer that has said its last word still has to end
+        self.troubles += [f"process {pid} is left: {' '.join(words)}" for pid, words in working_on(self._volume)]
 
     def kill_all(self) -> None:
         """Ends whatever is there at once."""
         self._stopping.set()
-        for pid, _ in self.processes():
+        for pid, _ in working_on(self._volume):
             _send(pid, signal.SIGKILL)
 
-    def processes(self) -> Iterator[tuple[int, list[str]]]:
-        """Every process on the volume, with its command line."""
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                with contextlib.suppress(OSError):
-                    words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                    if str(self.volume) in words:
-                        yield int(entry.name), words
+    def descriptors(self) -> dict[str, list[str]]:
+        """What the gateway and each evaluator have open, by role."""
+        return {role: held_open(member.pid or 0) for role, member in self.members.items()}
 
-    def descriptors(self, role: str) -> int:
-        """How many descriptors the process of a role has open."""
-        pid = self._pid(role)
-        return 0 if pid is None else len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    def door(self, role: str) -> tuple[int, int | None]:
+        """The process of a role, 0 for none, and the port that it listens at."""
+        pid = self._pid(role) or 0
+        return pid, listening_port(pid)
 
     def _pid(self, role: str) -> int | None:
         if role in self.members:
             return self.members[role].pid
-        return next((pid for pid, words in self.processes() if role in words and "services.trainer" in words), None)
+        there = working_on(self._volume)
+        return next((pid for pid, words in there if role in words and "services.trainer" in words), None)
 
     def _keep(self) -> None:
         while not self._stopping.wait(PAUSE):

@@ -37,12 +37,19 @@ class Fault:
         return f"{self.at:6.1f} s  {self.action} {self.role}{lasting}"
 
 
-def schedule(*, seed: int, seconds: float, roles: Sequence[str]) -> list[Fault]:
-    """The faults of a soak, in order of time. The same arguments give the same faults."""
-    generator = random.Random(seed)
+def schedule(*, seed: int, seconds: float, roles: Sequence[str], gap: float = GAP_SECONDS) -> list[Fault]:
+    """The faults of a soak, in order of time. The same arguments give the same faults.
+
+    Args:
+        seed: Of the generator.
+        seconds: For how long they strike.
+        roles: Whom.
+        gap: Seconds from one to the next, on average.
+    """
+    generator = random.Random(seed)  # nosec B311 # to be repeated from its seed
     faults = []
     at = 0.0
-    while (at := at + generator.expovariate(1 / GAP_SECONDS)) < seconds:
+    while (at := at + generator.expovariate(1 / gap)) < seconds:
         role = generator.choice(roles)
         action = generator.choices(ACTIONS, WEIGHTS)[0]
         lasting = generator.uniform(SHORTEST_SECONDS, LONGEST_SECONDS) if action in ("freeze", "starve") else 0.0

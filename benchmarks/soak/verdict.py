@@ -1,16 +1,24 @@
 """What must hold at the end of a soak, looked at on the volume alone."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
-from shared.checkpoints import Checkpoint, CheckpointStore, read_spec
+from shared.answers import read_answers
+from shared.checkpoints import CheckpointStore, read_spec
 from shared.layout import RunFolder, Volume, listed_steps
-from shared.records import Event, TrainerStatus, Verdict, read_lines, read_record
+from shared.records import Event, SeriesPoint, TrainerStatus, Verdict, read_lines, read_record
 
 BAD_EVENTS = {"corrupt", "failed", "checkpoint_quarantined", "diverged"}
 
 
-def troubles_of_run(folder: RunFolder, reference: Checkpoint, *, readers: int) -> list[str]:
-    """What is wrong with a run that should be complete and judged, and have kept only what `readers` were reading."""
+def troubles_of_run(folder: RunFolder, undisturbed: RunFolder, *, readers: int) -> list[str]:
+    """What is wrong with a run that should be complete and judged, and have kept only what `readers` were reading.
+
+    Args:
+        folder: The run.
+        undisturbed: One of the same specification that nothing happened to.
+        readers: How many evaluators there were, each of which may have kept a checkpoint from being removed.
+    """
     troubles = []
     spec = read_spec(folder)
     status = read_record(folder.status, TrainerStatus)
@@ -22,19 +30,17 @@ def troubles_of_run(folder: RunFolder, reference: Checkpoint, *, readers: int) -
         troubles.append(f"its checkpoints are at {steps}")
     for step in steps:
         store.open(step).verify()
-    troubles += [
-        f"{name} is not that of an undisturbed run" for name in _different(folder.checkpoint(spec.steps), reference)
-    ]
-    for step in steps:
-        for kind in spec.weights_kinds:
-            if not folder.verdict(step, kind).exists():
-                troubles.append(f"there is no verdict on {kind} at step {step}")
-    for step in listed_steps(folder.evaluations):
-        for kind in spec.weights_kinds:
-            if folder.verdict(step, kind).exists():
-                verdict = read_record(folder.verdict(step, kind), Verdict)
-                if verdict.status != "judged":
-                    troubles.append(f"the verdict on {kind} at step {step} is {verdict.status}: {verdict.problem}")
+    troubles += [f"{name} is not that of an undisturbed run" for name in _different(folder, undisturbed, spec.steps)]
+    if (mine := _series(folder)) != (expected := _series(undisturbed)):
+        differing = sorted(step for step in mine | expected if mine.get(step) != expected.get(step))
+        troubles.append(f"its series is not that of an undisturbed run at steps {differing}")
+    for kind in spec.weights_kinds:
+        troubles += [
+            f"there is no verdict on {kind} at step {step}" for step in steps if not folder.verdict(step, kind).exists()
+        ]
+        troubles += _bad_verdicts(folder, kind)
+        if _judgement(folder, spec.steps, kind) != _judgement(undisturbed, spec.steps, kind):
+            troubles.append(f"the last verdict on {kind} is not that on an undisturbed run")
     told = [event for path in (folder.trainer_events, folder.evaluator_events) for _, event in read_lines(path, Event)]
     troubles += [f"{event.kind} at step {event.step}: {event.message}" for event in told if event.kind in BAD_EVENTS]
     return troubles
@@ -47,9 +53,46 @@ def orphans(volume: Volume) -> list[str]:
     return [str(path.relative_to(volume.root)) for path in sorted(left)]
 
 
-def _different(folder: Path, reference: Checkpoint) -> list[str]:
+def left_open(volume: Volume, held: list[str]) -> list[str]:
+    """Which of the files that a process holds open it should have closed, when nothing is under way any more.
+
+    Args:
+        volume: Whose files count.
+        held: What its descriptors lead to, as the kernel words it.
+    """
+    below = [name for name in held if name.startswith(f"{volume.root}/")]
+    return sorted(name for name in below if name.endswith(" (deleted)") or name.startswith(f"{volume.runs}/"))
+
+
+def _different(folder: RunFolder, undisturbed: RunFolder, step: int) -> list[str]:
+    reference = CheckpointStore(undisturbed).open(step)
+    mine = folder.checkpoint(step)
     return [
         name
         for name in reference.manifest.files
-        if not (folder / name).exists() or (folder / name).read_bytes() != (reference.folder / name).read_bytes()
+        if not (mine / name).exists() or (mine / name).read_bytes() != (reference.folder / name).read_bytes()
     ]
+
+
+def _series(folder: RunFolder) -> dict[int, tuple[float, ...]]:
+    """What was measured at each logged step; of a step that was computed twice, what was measured last."""
+    points = [point for _, point in read_lines(folder.series, SeriesPoint)]
+    return {point.step: (point.loss, point.cross_entropy, point.average_loss, point.learning_rate) for point in points}
+
+
+def _bad_verdicts(folder: RunFolder, kind: str) -> Iterator[str]:
+    for step in listed_steps(folder.evaluations):
+        path = folder.verdict(step, kind)
+        if path.exists() and (verdict := read_record(path, Verdict)).status != "judged":
+            yield f"the verdict on {kind} at step {step} is {verdict.status}: {verdict.problem}"
+
+
+def _judgement(folder: RunFolder, step: int, kind: str) -> dict[str, Any] | None:
+    """What a verdict says of the weights; not who said it, when, and after which other."""
+    path = folder.verdict(step, kind)
+    if not path.exists():
+        return None
+    verdict = read_record(path, Verdict)
+    said = [] if verdict.answers is None else read_answers(folder, kind, verdict).predicted.tolist()
+    figures = verdict.model_dump(include={"examples", "precision_at_1", "precision_at_k", "loss", "confusion"})
+    return figures | {"predicted": said}

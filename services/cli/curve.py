@@ -1,7 +1,7 @@
 """One curve, drawn as text for a terminal and as an SVG picture. Needs no plotting library."""
 
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape  # nosec B406 # writes XML, and parses none
 
 Point = tuple[int, float]
 

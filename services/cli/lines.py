@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape  # nosec B406 # writes XML, and parses none
 
 Points = Sequence[tuple[float, float]]
 

@@ -3,13 +3,15 @@
     {"error": {"code": "bad_spec", "message": "steps: …", "where": "spec.steps", "hint": null}}
 
 The shape is the same for errors that tandem raises on purpose, for requests that do not fit a route's declaration, for
-unknown routes (404), wrong methods (405, with `Allow`), bodies over the limit (413), and for what nobody expected (500:
-logged once, with an id that the answer names).
+unknown routes (404), wrong methods (405, with `Allow`), bodies over the limit (413), a disk that takes nothing (503),
+and for what nobody expected (500: logged once, with an id that the answer names).
 
 The routes of other people's protocols (`speaks_plainly`) answer as these have it: `error` is a sentence, and what else
 there is to say stands beside it. Input that is wrong is 400 there, not 422.
 """
 
+import errno
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -52,6 +54,7 @@ STATUSES: Mapping[type[errors.TandemError], int] = {
     errors.DeadlineError: 504,
 }
 RETRY_SECONDS = 2
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES})
 BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "bad_media_type"}
 
@@ -141,6 +144,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.TandemError, _on_tandem_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(OSError, _on_disk_error)
 
 
 def answer_error(error: errors.TandemError, *, path: str) -> JSONResponse:
@@ -165,6 +169,18 @@ async def _on_tandem_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.TandemError):
         raise error
     return answer_error(error, path=request.url.path)
+
+
+async def _on_disk_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
+        raise error
+    unwritable = errors.NotWritableError(
+        f"it could not be written down: {error.strerror}",
+        where=str(error.filename or "the volume"),
+        hint="Make room there, or let the gateway write there, and ask again",
+    )
+    logging.getLogger(__name__).error("%s %s: %s", request.method, request.url.path, unwritable)
+    return answer_error(unwritable, path=request.url.path)
 
 
 async def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:

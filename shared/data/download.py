@@ -152,7 +152,7 @@ class Downloader:
             if validator := self._validator():
                 request.add_header("If-Range", validator)
         try:
-            response = urllib.request.urlopen(request, timeout=self._timeout)
+            response = urllib.request.urlopen(request, timeout=self._timeout)  # nosec B310 # the URL is one of the catalog
         except urllib.error.HTTPError as error:
             with error:
                 self._refused(error)

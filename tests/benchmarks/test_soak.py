@@ -1,12 +1,28 @@
 """The schedule of the soak, and that its checks notice what they are for."""
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import httpx
+import numpy as np
+import pytest
+
+from benchmarks.soak.house import Member
+from benchmarks.soak.predictions import PICTURES, Predictions
+from benchmarks.soak.processes import held_open, listening_port, working_on
 from benchmarks.soak.schedule import ACTIONS, schedule
-from benchmarks.soak.verdict import orphans, troubles_of_run
-from shared.checkpoints import CheckpointStore
+from benchmarks.soak.scrapes import Scraper
+from benchmarks.soak.verdict import left_open, orphans, troubles_of_run
+from benchmarks.soak.watch import Watch
+from shared.errors import CorruptCheckpointError
 from shared.layout import RunFolder, Volume
 from shared.records import Verdict, write_record
+from tests.processes.constant_models import export
 from tests.trainer.runs import RUN, Trainer, small_spec
 
 ROLES = ["gateway", "evaluator-0", "slot-0"]
@@ -25,10 +41,10 @@ def test_everybody_is_struck_by_everything_and_all_is_over_in_time():
     assert faults == sorted(faults, key=lambda fault: fault.at)
 
 
-def finished(root: Path) -> RunFolder:
+def finished(root: Path, *, seed: int = 1) -> RunFolder:
     volume = Volume(root)
     trainer = Trainer(volume, volume.run(RUN))
-    spec = small_spec(retention={"latest": 1, "best": 0})
+    spec = small_spec(retention={"latest": 1, "best": 0}, seed=seed)
     trainer.write_spec(spec)
     assert trainer.train() == 0
     for kind in spec.weights_kinds:
@@ -41,23 +57,160 @@ def finished(root: Path) -> RunFolder:
 
 def test_a_run_that_is_as_it_must_be_has_no_troubles(tmp_path: Path):
     folder = finished(tmp_path)
-    assert troubles_of_run(folder, CheckpointStore(folder).open(40), readers=2) == []
+    assert troubles_of_run(folder, folder, readers=2) == []
     assert orphans(Volume(tmp_path)) == []
 
 
 def test_each_broken_promise_is_a_trouble(tmp_path: Path):
-    folder, other = finished(tmp_path / "one"), finished(tmp_path / "other")
-    reference = CheckpointStore(other).open(40)
-    (other.checkpoint(40) / "raw.safetensors").write_bytes(b"other")
+    folder, undisturbed = finished(tmp_path / "one"), finished(tmp_path / "other")
+    assert troubles_of_run(folder, undisturbed, readers=2) == []
+    (folder.checkpoint(40) / "raw.safetensors").write_bytes(b"other")
+    with pytest.raises(CorruptCheckpointError):
+        troubles_of_run(folder, undisturbed, readers=2)
+    (folder.checkpoint(40) / "raw.safetensors").write_bytes(
+        (undisturbed.checkpoint(40) / "raw.safetensors").read_bytes()
+    )
+    lines = folder.series.read_text().splitlines(keepends=True)
+    folder.series.write_text("".join(lines[:-1]))
     folder.verdict(40, "raw").unlink()
     (folder.checkpoints / ".tmp-50-1-abcd").mkdir()
     (folder.leases).mkdir()
     (folder.leases / "40.json").write_text("{}")
-    assert troubles_of_run(folder, reference, readers=2) == [
-        "raw.safetensors is not that of an undisturbed run",
+    assert troubles_of_run(folder, undisturbed, readers=2) == [
+        "its series is not that of an undisturbed run at steps [40]",
         "there is no verdict on raw at step 40",
+        "the last verdict on raw is not that on an undisturbed run",
     ]
     assert orphans(Volume(tmp_path / "one")) == [
         f"runs/{RUN}/checkpoints/.tmp-50-1-abcd",
         f"runs/{RUN}/leases/40.json",
     ]
+
+
+def test_weights_that_another_run_would_not_have_are_a_trouble(tmp_path: Path):
+    folder = finished(tmp_path / "one")
+    other = finished(tmp_path / "other", seed=2)
+    troubles = troubles_of_run(folder, other, readers=2)
+    assert "raw.safetensors is not that of an undisturbed run" in troubles
+    assert any("its series" in trouble for trouble in troubles)
+
+
+def test_a_verdict_that_is_written_again_or_goes_and_a_newest_step_that_goes_back_are_troubles(tmp_path: Path):
+    folder = finished(tmp_path)
+    watch = Watch(volume=Volume(tmp_path))
+    watch.look()
+    watch.look()
+    assert watch.troubles == []
+    verdict = folder.verdict(40, "raw")
+    verdict.with_suffix(".new").write_bytes(verdict.read_bytes())
+    verdict.with_suffix(".new").rename(verdict)
+    folder.checkpoint(40).rename(folder.checkpoint(30))
+    watch.look()
+    folder.verdict(40, "raw").unlink()
+    watch.look()
+    assert watch.troubles == [
+        f"the newest checkpoint of {RUN} went from 40 back to 30",
+        f"runs/{RUN}/evaluations/40/raw.json was written more than once",
+        f"runs/{RUN}/evaluations/40/raw.json is gone",
+    ]
+
+
+def test_files_of_runs_and_removed_files_may_not_stay_open(tmp_path: Path):
+    volume = Volume(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with (tmp_path / "runs/lease").open("w"), (tmp_path / "gone").open("w"), (tmp_path / "log").open("w"):
+        (tmp_path / "gone").unlink()
+        held = held_open(os.getpid())
+    assert left_open(volume, held) == [f"{tmp_path}/gone (deleted)", f"{tmp_path}/runs/lease"]
+    assert left_open(volume, held_open(os.getpid())) == []
+
+
+def test_a_process_is_found_by_its_volume_and_by_the_port_it_listens_at(tmp_path: Path):
+    code = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print('there', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        assert [pid for pid, _ in working_on(tmp_path)] == [process.pid]
+        port = listening_port(process.pid)
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        process.stdin.close()
+    assert list(working_on(tmp_path)) == []
+    assert listening_port(process.pid) is None
+    assert listening_port(1) is None or listening_port(1) != port
+
+
+class Answers:
+    """In the place of the world: answers one after another, an exception for one that fails."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def get(self, _url: str) -> httpx.Response:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer[0], text=answer[1])
+
+
+def test_a_counter_that_falls_and_a_scrape_that_fails_are_troubles_unless_a_fault_was_there():
+    member = Member(role="gateway", command=[], environment={}, log=Path("log"))
+    house = SimpleNamespace(members={"gateway": member}, slots=["slot-0"], door=lambda role: (7, 80))
+    scraper = Scraper(house=house, addresses={"gateway": "http://gateway"})
+    ask, broken = scraper._member, httpx.ConnectError("refused")
+    world = Answers((200, "a_total 5.0\nb 9.0\n"), (200, "a_total 4.0\nb 1.0\n"), (500, ""), broken)
+    for _ in range(4):
+        ask(world, "gateway")
+    assert scraper.troubles == [
+        "gateway: a_total went from 5.0 back to 4.0",
+        "gateway answered 500 to a scrape",
+    ], "it has only just answered, so that its last failure is not held against it"
+    member._undisturbed_since = 0.0
+    ask(Answers(broken), "gateway")
+    assert scraper.troubles[2:] == ["gateway could not be scraped: ConnectError('refused')"]
+    member.struck(ends=True)
+    ask(Answers(broken), "gateway")
+    ask(Answers((200, "a_total 1.0\n")), "gateway")
+    member.incarnation += 1
+    ask(Answers((200, "a_total 0.0\n")), "gateway")
+    assert scraper.troubles[3:] == ["gateway: a_total went from 4.0 back to 1.0"]
+
+
+def test_a_trainer_must_answer_while_its_port_is_open_and_its_counters_grow():
+    doors = [(7, 80), (7, 80), (7, 80), (7, 80), (7, None), (8, 80), (0, None)]
+    house = SimpleNamespace(members={}, slots=["slot-0"], door=lambda role: doors.pop(0))
+    scraper = Scraper(house=house, addresses={})
+    broken = httpx.ReadError("reset")
+    world = Answers((200, "a_total 5.0\n"), broken, broken, (200, "a_total 1.0\n"))
+    for _ in range(5):
+        scraper._trainer(world, "slot-0")
+    assert doors == []
+    assert scraper.troubles == ["the trainer in slot-0 could not be scraped: ReadError('reset')"]
+    assert scraper.scrapes == {"slot-0": 2}
+
+
+def test_an_answer_that_is_not_what_its_model_computes_is_a_trouble(tmp_path: Path):
+    volume = Volume(tmp_path)
+    classes = tuple(f"class-{number}" for number in range(10))
+    export(volume.run(RUN), 3, classes=classes, precision=0.5, shape=(32, 32, 3))
+    member = Member(role="gateway", command=[], environment={}, log=Path("log"))
+    predictions = Predictions(house=SimpleNamespace(members={"gateway": member}), address="http://gateway")
+    assert predictions.against_exports(volume) == ["no model that answered is there to be compared with"]
+    right = np.full(10, 1.0)
+    right[3] = np.exp(5.0)
+    right /= right.sum()
+
+    def answer(probabilities: np.ndarray) -> dict[str, Any]:
+        listed = [{"label": label, "probability": p} for label, p in zip(classes, probabilities, strict=True)]
+        return {"run": RUN, "step": 3, "weights": "ema", "predictions": [{"classes": listed}] * len(PICTURES)}
+
+    predictions._compare(answer(right))
+    assert predictions.against_exports(volume) == []
+    predictions._compare(answer(np.roll(right, 1)))
+    assert predictions.troubles == [f"two predictions that both name {(RUN, 3, 'ema')} differ"]
+    predictions.said.clear()
+    predictions._compare(answer(np.roll(right, 1)))
+    (trouble,) = predictions.against_exports(volume)
+    assert trouble.startswith(f"what step 3 of {RUN} said differs from its model by 0.9")

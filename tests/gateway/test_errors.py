@@ -1,4 +1,6 @@
+import errno
 import logging
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -31,6 +33,10 @@ def show(name: str) -> dict[str, str]:
         raise RuntimeError("the secret is 42")
     if name == "away":
         raise errors.UnavailableError("no model yet", where="model", hint="Wait")
+    if name == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/volume/runs/a")
+    if name == "gone":
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/volume/runs/a")
     return {"name": name}
 
 
@@ -176,3 +182,21 @@ def test_a_character_that_no_file_can_hold_is_refused_by_its_field(bench: Any, p
     assert answer.status_code == 422
     assert "surrogate" in answer.json()["error"]["message"]
     assert bench.runs.situations() == []
+
+
+def test_a_disk_that_takes_nothing_is_not_now_and_no_mistake(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    answer = client.get("/v1/things/full")
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert problem(answer) == {
+        "code": "not_writable",
+        "message": "it could not be written down: No space left on device",
+        "where": "/volume/runs/a",
+        "hint": "Make room there, or let the gateway write there, and ask again",
+    }
+    assert "No space left on device" in caplog.text
+
+
+def test_another_error_of_the_system_is_a_mistake(client: Any) -> None:
+    answer = client.get("/v1/things/gone")
+    assert (answer.status_code, problem(answer)["code"]) == (500, "internal")

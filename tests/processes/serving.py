@@ -88,11 +88,11 @@ def until(condition: Any) -> None:
 
 
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[Gateway]:
+def serving(folder: Path, *, channels: int = 0, **settings: str) -> Iterator[Gateway]:
     """A gateway that serves the export of step 1 and looks at its volume a hundred times a second."""
     volume = Volume(folder / "volume")
     write_record(volume.run(RUN).spec, RunSpec(name="flowers"))
-    export(volume.run(RUN), 1, classes=CLASSES, precision=1 / 1000)
+    export(volume.run(RUN), 1, classes=CLASSES, precision=1 / 1000, channels=channels)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -3,9 +3,12 @@
 import ast
 import re
 import tomllib
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 FOLDERS = {".ci", "benchmarks", "docker", "docs", "recipes", "services", "shared", "tests"}
 SERVICES = {"trainer", "evaluator", "gateway", "cli"}
@@ -77,6 +80,37 @@ def test_every_dependency_is_pinned(root: Path) -> None:
     ]
     loose = [one for one in requirements if "==" not in one and normal(re.split(r"[\[;<>= ]", one)[0]) not in pinned]
     assert loose == []
+
+
+def test_what_dependencies_depend_on_is_pinned_too_and_installed_as_it_is_pinned(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    lines = (root / "constraints.txt").read_text().splitlines()
+    pinned = {normal(line.partition("==")[0]): line.partition("==")[2] for line in lines}
+    extras = re.search(r"^EXTRAS := (.*)$", (root / "Makefile").read_text(), re.MULTILINE)
+    assert extras is not None
+    wanted = [one for extra in extras.group(1).split(",") for one in project["optional-dependencies"][extra]]
+    installed = dict(closure([*project["dependencies"], *wanted]))
+    assert len(installed) > 80
+    del installed["setuptools"]  # which comes with Python's virtual environments
+    assert {name: version for name, version in installed.items() if pinned.get(name) != version} == {}
+
+
+def closure(requirements: list[str]) -> Iterator[tuple[str, str]]:
+    """The names and versions of what is installed for requirements, and for those of it, and so on."""
+    todo, seen = [Requirement(one) for one in requirements], set()
+    while todo:
+        one = todo.pop()
+        key = (normal(one.name), frozenset(one.extras))
+        if key in seen or (one.marker is not None and not one.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(key)
+        found = metadata.distribution(one.name)
+        yield key[0], found.version
+        for text in found.requires or []:
+            needed = Requirement(text)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *one.extras)):
+                needed.marker = None
+                todo.append(needed)
 
 
 def normal(name: str) -> str:

@@ -185,7 +185,7 @@ def test_f10_a_manifest_that_names_other_files_is_damage_and_no_reason_to_begin_
     data = path.read_bytes()
     assert damage[0] in data
     path.write_bytes(data.replace(*damage, 1))
-    with pytest.raises(CorruptCheckpointError, match="other files than those of its weights"):
+    with pytest.raises(CorruptCheckpointError, match=r"other files than those of its weights|should match pattern"):
         store.open(1)
     with pytest.raises(NoGoodCheckpointError):
         store.newest_good(on_corrupt=lambda step, error: None)

@@ -5,6 +5,7 @@ They speak to the stack through its published ports alone, and to the engine onl
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from shared.keys import create_key, revoke_key
 
 PROJECT = "tandem-test"
 TRAINER = f"{PROJECT}-trainer-0"
+ENGINE = Path("/var/run/docker.pid")
 SPEC = {
     "steps": 100_000,
     "batch_size": 32,
@@ -112,7 +114,7 @@ def until(look: Callable[[], Any], *, what: str, seconds: float = 120) -> Any:
         try:
             if found := look():
                 return found
-        except (OSError, HTTPException, KeyError) as error:
+        except (OSError, HTTPException, KeyError, subprocess.CalledProcessError) as error:
             last = error
         time.sleep(0.5)
     pytest.fail(f"within {seconds} s there was no {what} (last: {last})")
@@ -309,6 +311,43 @@ def test_while_the_engine_is_away_requests_are_refused_and_no_run_changes(stack:
     assert len(stack.api("GET", "/v1/runs")["runs"]) == runs
     assert stack.view()["state"] == "running"
     assert started() == before
+
+
+def fence(stack: Stack) -> int:
+    """The number under which the run's newest trainer works."""
+    events = stack.api("GET", f"/v1/runs/{stack.run}/events")["events"]
+    return max(event["details"]["fence"] for event in events if event["kind"] == "assigned")
+
+
+@pytest.mark.restarts
+@pytest.mark.skipif("TANDEM_ENGINE_RESTARTS" not in os.environ, reason="the engine that runs is somebody else's")
+def test_f47_a_run_goes_on_from_its_checkpoint_under_a_greater_fence_when_the_engine_is_restarted(stack: Stack) -> None:
+    before, number, engine = started(), fence(stack), ENGINE.read_text()
+    committed = stack.view()["checkpoint_step"]
+    os.kill(int(engine), signal.SIGTERM)
+    until(lambda: ENGINE.read_text() != engine and docker("info"), what="new engine")
+    until(lambda: stack.api("GET", "/readyz")["ready"], what="ready gateway")
+    until(lambda: started() != before and started().endswith("true"), what="new trainer")
+    until(lambda: stack.view()["state"] == "running" and stack.view()["step"] > committed, what="further step")
+    assert fence(stack) > number
+    assert stack.view()["checkpoint_step"] >= committed
+    assert len(stack.api("GET", "/v1/runs")["runs"]) == 1
+
+
+def test_up_removes_what_a_build_of_ours_has_replaced_and_nothing_of_others(stack: Stack) -> None:
+    def nameless(text: str) -> str:
+        built = subprocess.run(
+            ["docker", "build", "--quiet", "-"], input=text, capture_output=True, text=True, check=True
+        )
+        return built.stdout.strip()
+
+    ours, others = nameless("FROM tandem-docker-proxy:local\nLABEL replaced=1\n"), nameless("FROM scratch\nLABEL a=b\n")
+    try:
+        stack.compose("up")
+        assert ours not in docker("images", "--no-trunc", "--quiet", "--filter", "dangling=true").split()
+        assert others in docker("images", "--no-trunc", "--quiet", "--filter", "dangling=true").split()
+    finally:
+        docker("rmi", others)
 
 
 def test_a_stopped_run_commits_and_its_container_ends(stack: Stack) -> None:

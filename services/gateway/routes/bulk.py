@@ -80,7 +80,7 @@ class BulkView(BaseModel):
     results: list[BulkResult]
 
 
-@routes.post("/runs:{transition}", responses=errors.documented(404))
+@routes.post("/runs:{transition}", responses=errors.documented(404, 503))
 @needs("control", what="{transition}")
 def ask_many(transition: Bulk, body: BulkRequest, runs: NeedsRuns, call: NeedsCall) -> BulkView:
     """Asks the same of many runs, one after the other; one that refuses does not keep the others from it."""

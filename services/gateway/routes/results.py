@@ -84,14 +84,14 @@ def list_checkpoints(run: RunId, runs: NeedsRuns) -> CheckpointsView:
     return CheckpointsView(checkpoints=[each for each in views if each is not None])
 
 
-@routes.post("/checkpoints/{step}:pin", status_code=204, responses=errors.documented(404))
+@routes.post("/checkpoints/{step}:pin", status_code=204, responses=errors.documented(404, 503))
 @needs("control", what="pin")
 def pin_checkpoint(run: RunId, step: Step, runs: NeedsRuns) -> None:
     """Keeps a checkpoint, whatever the run's specification says about retention."""
     runs.pin(run, step, pinned=True)
 
 
-@routes.post("/checkpoints/{step}:unpin", status_code=204, responses=errors.documented(404))
+@routes.post("/checkpoints/{step}:unpin", status_code=204, responses=errors.documented(404, 503))
 @needs("control", what="unpin")
 def unpin_checkpoint(run: RunId, step: Step, runs: NeedsRuns) -> None:
     """Leaves a checkpoint to what the run's specification says about retention."""

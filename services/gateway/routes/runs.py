@@ -170,14 +170,14 @@ def show_run(run: RunId, runs: NeedsRuns) -> RunView:
     return run_view(runs.show(run))
 
 
-@routes.patch(ONE, responses=errors.documented(404))
+@routes.patch(ONE, responses=errors.documented(404, 503))
 @needs("control", what="tag")
 def tag_run(run: RunId, body: Tagging, runs: NeedsRuns) -> RunView:
     """Changes a run's priority or labels. Neither touches what it computes."""
     return run_view(runs.tag(run, priority=body.priority, labels=body.labels))
 
 
-@routes.delete(ONE, status_code=204, responses=errors.documented(404, 409))
+@routes.delete(ONE, status_code=204, responses=errors.documented(404, 409, 503))
 @needs("control", what="delete")
 def delete_run(run: RunId, runs: NeedsRuns) -> None:
     """Removes a run that has ended, with everything that it made."""

@@ -23,7 +23,7 @@ from services.gateway.state import State
 from shared.errors import SettingsError
 
 EventKind = Literal["state", "best", "threshold", "evaluation", "removed"]
-SECRET_PREFIX = "whsec_"
+SECRET_PREFIX = "whsec_"  # nosec B105 # how secrets begin, and none itself
 LEAST_SECRET_BYTES = 24
 VARIABLE = "TANDEM_GATEWAY_WEBHOOKS"
 _UNREAD = object()

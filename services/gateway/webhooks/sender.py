@@ -132,7 +132,7 @@ class Sender:
                 return True
             failures += 1
             pause = min(LONGEST_PAUSE, self._first_pause * 2 ** min(failures - 1, 20))
-            self._stop.wait(pause * random.uniform(0.5, 1.0))  # so that receivers of many gateways have peace
+            self._stop.wait(pause * random.uniform(0.5, 1.0))  # nosec B311 # so that receivers of many gateways have peace
         return False
 
     def _try(self, message: Message) -> str | None:
