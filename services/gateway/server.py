@@ -54,7 +54,7 @@ def bind(host: str, port: int, *, loopback_only: bool = False) -> socket.socket:
 def address(listener: socket.socket) -> str:
     """The URL at which the socket answers."""
     host, port = listener.getsockname()[:2]
-    if host in {"0.0.0.0", "::"}:  # nosec B104 # compares, and binds nothing
+    if ipaddress.ip_address(host).is_unspecified:
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

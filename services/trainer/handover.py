@@ -20,7 +20,7 @@ def become_evaluator(volume: Volume, run: str) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, evaluator_command(volume, run), evaluator_environment(os.environ))  # nosec B606 # this Python, with arguments of its own
+    os.execve(sys.executable, evaluator_command(volume, run), evaluator_environment(os.environ))
 
 
 def evaluator_command(volume: Volume, run: str) -> list[str]:
