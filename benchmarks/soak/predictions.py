@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from benchmarks.soak.house import House
 from shared.layout import Volume
+from shared.onnx_runtime import onnxruntime
 from shared.records import ExportManifest, read_record
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
