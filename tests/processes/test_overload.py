@@ -95,6 +95,7 @@ async def one_round(gateway: Gateway) -> Round:
                 await asyncio.sleep(pause)
 
     await asyncio.gather(*(flood() for _ in range(CLIENTS)))
+    assert measured.refused, "as much as ten times too much is taken"
     measured.afterwards = await answered(5)
     return measured
 
