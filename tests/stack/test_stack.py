@@ -315,7 +315,7 @@ def test_while_the_engine_is_away_requests_are_refused_and_no_run_changes(stack:
 
 def fence(stack: Stack) -> int:
     """The number under which the run's newest trainer works."""
-    events = stack.api("GET", f"/v1/runs/{stack.run}/events")["events"]
+    events = stack.api("GET", f"/v1/runs/{stack.run}/events?limit=10000")["events"]
     return max(event["details"]["fence"] for event in events if event["kind"] == "assigned")
 
 
@@ -341,7 +341,8 @@ def test_up_removes_what_a_build_of_ours_has_replaced_and_nothing_of_others(stac
         )
         return built.stdout.strip()
 
-    ours, others = nameless("FROM tandem-docker-proxy:local\nLABEL replaced=1\n"), nameless("FROM scratch\nLABEL a=b\n")
+    ours = nameless("FROM tandem-docker-proxy:local\nLABEL replaced=1\n")
+    others = nameless("FROM tandem-docker-proxy:local\nLABEL tandem=bicycles\n")
     try:
         stack.compose("up")
         assert ours not in docker("images", "--no-trunc", "--quiet", "--filter", "dangling=true").split()
