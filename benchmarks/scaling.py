@@ -18,9 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.report import Report, add_output
 from services.cli.lines import Points, svg_lines
 from shared.devices import available_processors, prepare_tensorflow
+from shared.spec import parse_spec
 
 SIDE = 32
 BATCHES = (32, 64, 128, 256, 512, 1024)
@@ -59,12 +62,9 @@ def measure(case: Case, *, seconds: float) -> None:
     """Within a process of its own: makes steps for about so many seconds, and prints what `Found` holds as JSON."""
     prepare_tensorflow(os.environ, device="cpu", threads=case.threads)
     # TensorFlow reads the environment when it is imported.
-    import numpy as np  # noqa: PLC0415
-
     from services.trainer.devices import divide_processor  # noqa: PLC0415
     from services.trainer.engine import Batch  # noqa: PLC0415
     from services.trainer.step import build_engine  # noqa: PLC0415
-    from shared.spec import parse_spec  # noqa: PLC0415
 
     if case.devices > 1:
         divide_processor(case.devices)

@@ -88,8 +88,10 @@ def load(server: Server, connections: int, seconds: int, folder: Path) -> Measur
 
 def milliseconds(text: str) -> float:
     """A time as wrk prints it: `870.00us`, `1.23ms`, `1.02s`."""
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]
-    return float(number) * MILLISECONDS[unit]
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no time as wrk prints it")
+    return float(found[1]) * MILLISECONDS[found[2]]
 
 
 def _used(process: int) -> float:

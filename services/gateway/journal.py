@@ -164,25 +164,14 @@ class Journal:
     def write(self, run_id: str, kind: str, message: str, **details: Any) -> None:
         """Appends an event, durably enough to survive the process."""
         history = self.history(run_id)
-        event = Event(time=self._clock(), service="gateway", kind=kind, message=message, details=details)
-        writer = LineWriter(self._volume.run(run_id).gateway_events)
-        try:
-            writer.append(event)
-        finally:
-            writer.close()
-        self._histories[run_id] = fold(history, event)
+        self._histories[run_id] = fold(history, self._append(self._volume.run(run_id), kind, message, details))
 
     def note(self, run_id: str, kind: str, message: str, **details: Any) -> None:
         """Appends an event that nothing follows from. Safe in any thread; a run that is gone is passed over."""
         folder = self._volume.run(run_id)
         if not folder.spec.exists():
             return
-        event = Event(time=self._clock(), service="gateway", kind=kind, message=message, details=details)
-        writer = LineWriter(folder.gateway_events)
-        try:
-            writer.append(event)
-        finally:
-            writer.close()
+        self._append(folder, kind, message, details)
 
     def forget(self, run_id: str) -> None:
         """Drops what is known of a run that is gone."""
@@ -197,3 +186,12 @@ class Journal:
     def events(self, folder: RunFolder) -> list[Event]:
         """All events of a run, oldest first."""
         return [event for _, event in read_lines(folder.gateway_events, Event)]
+
+    def _append(self, folder: RunFolder, kind: str, message: str, details: dict[str, Any]) -> Event:
+        event = Event(time=self._clock(), service="gateway", kind=kind, message=message, details=details)
+        writer = LineWriter(folder.gateway_events)
+        try:
+            writer.append(event)
+        finally:
+            writer.close()
+        return event
