@@ -7,6 +7,7 @@ are headers that no page can change: `Host`, by which name the gateway was asked
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from shared.errors import ForbiddenError
 
@@ -42,6 +43,7 @@ def refuse_strangers(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Non
         )
 
 
+@lru_cache(maxsize=64)
 def _is_here(host: str) -> bool:
     name = host[: host.index("]") + 1].strip("[]") if host.startswith("[") and "]" in host else host.partition(":")[0]
     try:

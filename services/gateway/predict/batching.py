@@ -1,10 +1,10 @@
 """Pictures that wait are taken together; nobody waits for company.
 
-A thread takes whatever waits for one model, up to `max_batch` pictures, runs the model once, and hands each request
-its part; there may be several of them, each with a batch of its own. An idle machine therefore answers a single
-picture at once, and a busy one takes more at a time the longer the queue is. The queue is bounded in pictures.
-Requests whose deadline has passed or whose client has gone are dropped when their turn comes, before anything is
-computed for them.
+A thread takes its share of what waits for one model, runs the model once, and hands each request its part; there may
+be several threads, each with a batch of its own. An idle machine therefore answers a single picture at once, and a busy
+one takes more at a time the longer the queue is, up to `together`: on a processor larger batches take as long for each
+picture, and only keep those in them waiting. The queue is bounded in pictures. Requests whose deadline has passed or
+whose client has gone are dropped when their turn comes, before anything is computed for them.
 """
 
 import asyncio
@@ -23,6 +23,9 @@ from services.gateway.predict.models import Images, LoadedModel, Logits
 from shared.errors import DeadlineError, InferenceError, NotFiniteError, OverloadedError, TandemError, UnavailableError
 
 Probabilities = npt.NDArray[np.float64]
+
+QUICK_SECONDS = 0.001
+"""So long the event loop may be held up for one picture; waking a thread for it takes a tenth of that."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class Batcher:
     Args:
         clock: Monotonic seconds, the same as the deadlines'.
         metrics: Where batches are counted.
-        max_batch: The most pictures taken together.
+        together: The most pictures of several requests taken together; one request is never divided.
         max_waiting: The most pictures that wait.
         workers: How many batches are computed at once.
     """
@@ -68,11 +71,11 @@ class Batcher:
         *,
         clock: Callable[[], float],
         metrics: PredictMetrics,
-        max_batch: int = 64,
+        together: int = 8,
         max_waiting: int = 512,
         workers: int = 1,
     ) -> None:
-        self.max_batch = max_batch
+        self._together = together
         self._max_waiting = max_waiting
         self._clock = clock
         self._metrics = metrics
@@ -104,7 +107,7 @@ class Batcher:
 
         Args:
             model: What is to answer; the request keeps it to its end.
-            images: uint8 of shape [n, height, width, 3], as the model takes them, n at most `max_batch`.
+            images: uint8 of shape [n, height, width, 3], as the model takes them.
             deadline: On the clock; afterwards the answer is DeadlineError.
 
         Returns:
@@ -126,8 +129,25 @@ class Batcher:
                 )
             self._queue.append(work)
             self._waiting += len(images)
-            self._changed.notify()
+        # Whatever else the loop has read by now is put into the queue before anybody is woken for it.
+        work.future.get_loop().call_soon(self._wake)
         return work
+
+    def _wake(self) -> None:
+        with self._changed:
+            if not self._is_done_sooner_here():
+                self._changed.notify(min(len(self._queue), self._workers - self._busy))
+                return
+            batch = self._take()
+            self._busy += 1
+        self._answer(batch, alone=True)
+
+    def _is_done_sooner_here(self) -> bool:
+        """Whether what waits is one picture, and computing it takes hardly longer than waking a thread for it."""
+        if self._busy or self._stopped or not self._threads or len(self._queue) != 1:
+            return False
+        work = self._queue[0]
+        return work.model.alone_seconds < QUICK_SECONDS and len(work.images) == 1
 
     def _serve(self) -> None:
         while True:
@@ -141,25 +161,28 @@ class Batcher:
                 self._metrics.waiting.set(self._waiting)
                 self._busy += 1
                 alone = self._busy == 1 and not self._queue
-            if batch:
-                self._answer(batch, alone=alone and len(batch) == 1 and len(batch[0].images) == 1)
-            with self._changed:
-                self._busy -= 1
+            self._answer(batch, alone=alone and len(batch) == 1 and len(batch[0].images) == 1)
 
     def _take(self) -> list[Work]:
-        """The oldest living request and those behind it that ask the same model; the others keep their order."""
+        """The oldest living request and those behind it that ask the same model; the others keep their order.
+
+        What waits is shared out among the threads that have nothing to do.
+        """
         batch: list[Work] = []
         left: deque[Work] = deque()
         images = 0
         now = self._clock()
-        while self._queue and images < self.max_batch:
+        # Half of an even share each, if there are several: who is done first finds something left.
+        parts = 2 * max(1, self._workers - self._busy) if self._workers > 1 else 1
+        most = min(self._together, -(-self._waiting // parts))
+        while self._queue and images < most:
             work = self._queue.popleft()
             if work.future.cancelled():
                 self._waiting -= len(work.images)
             elif work.deadline <= now:
                 self._waiting -= len(work.images)
                 _hand_out([work], [DeadlineError("its turn did not come in time", hint="Ask again, or less at once")])
-            elif batch and (work.model is not batch[0].model or images + len(work.images) > self.max_batch):
+            elif batch and (work.model is not batch[0].model or images + len(work.images) > most):
                 left.append(work)
             else:
                 batch.append(work)
@@ -174,7 +197,13 @@ class Batcher:
         self._waiting = sum(len(work.images) for work in living)
 
     def _answer(self, batch: list[Work], *, alone: bool) -> None:
-        results: list[Outputs | TandemError]
+        results = self._results(batch, alone=alone) if batch else []
+        with self._changed:
+            self._busy -= 1  # before anybody learns of an answer and asks again
+        if batch:
+            _hand_out(batch, results)
+
+    def _results(self, batch: list[Work], *, alone: bool) -> list[Outputs | TandemError]:
         begin = self._clock()
         try:
             images = batch[0].images if len(batch) == 1 else np.concatenate([work.images for work in batch])
@@ -184,11 +213,12 @@ class Batcher:
         except Exception as error:  # the loop's outer edge: the next batch must have its chance
             run, step = batch[0].model.key
             log.exception("step %s of %s failed on %s pictures", step, run, sum(len(work.images) for work in batch))
-            results = [InferenceError(f"the model failed: {error}", where=f"step {step} of run {run}") for _ in batch]
-        else:
-            self._metrics.inferred(images=len(images), seconds=self._clock() - begin)
-            results = _shares(batch, outputs)
-        _hand_out(batch, results)
+            return [InferenceError(f"the model failed: {error}", where=f"step {step} of run {run}") for _ in batch]
+        seconds = self._clock() - begin
+        if alone:
+            model.alone_seconds = min(seconds, model.alone_seconds)
+        self._metrics.inferred(images=len(images), seconds=seconds)
+        return _shares(batch, outputs)
 
 
 def softmax(logits: Logits) -> Probabilities:

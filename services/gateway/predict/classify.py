@@ -4,6 +4,7 @@ This is the gateway's hot path, so small pictures are decoded right here, becaus
 longer; everything else is decoded in a pool.
 """
 
+import heapq
 import json
 
 import numpy as np
@@ -98,14 +99,17 @@ def _top(query: dict[str, list[str]]) -> int:
 
 def _answer(name: str, model: LoadedModel, probabilities: Probabilities, top: int) -> Reply:
     labels = model.labels
-    # Stable, so that classes of equal probability keep the order of their labels.
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     predictions = [
         '{"classes": ['
-        + ", ".join(f'{{"label": {labels[index]}, "probability": {row[index]:.7g}}}' for index in best)
+        + ", ".join(f'{{"label": {labels[index]}, "probability": {row[index]:.7g}}}' for index in _greatest(row, top))
         + "]}"
-        for row, best in zip(probabilities.tolist(), order.tolist(), strict=True)
+        for row in probabilities.tolist()
     ]
     text = f'{{"model": {json.dumps(name)}, {model.origin}, "predictions": [{", ".join(predictions)}]}}'
     body = text.encode()
     return Reply(200, [*content(body), *model.headers], body)
+
+
+def _greatest(row: list[float], count: int) -> list[int]:
+    """Where the greatest numbers stand, greatest first; of equal ones the first."""
+    return heapq.nlargest(count, range(len(row)), key=row.__getitem__)

@@ -26,7 +26,7 @@ class _Counted:
 
 
 class PredictMetrics:
-    """Requests are counted by the event loop's thread alone; batches by the thread that infers."""
+    """Requests are counted by the event loop's thread alone; batches by whichever thread infers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(

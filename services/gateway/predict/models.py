@@ -6,6 +6,7 @@ preprocessing is inside.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from functools import cached_property
 
@@ -32,6 +33,7 @@ class LoadedModel:
         manifest: Of the export.
         infer: From images to logits.
         infer_alone: The same while nothing else is computed, sooner, at the price of more processor time.
+        alone_seconds: The least time that has taken for one picture so far.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class LoadedModel:
         manifest: ExportManifest,
         infer: Callable[[Images], Logits],
         infer_alone: Callable[[Images], Logits] | None = None,
+        alone_seconds: float = math.inf,
     ) -> None:
         self.manifest = manifest
         self.infer = infer
         self.infer_alone = infer_alone or infer
+        self.alone_seconds = alone_seconds
 
     @property
     def key(self) -> tuple[str, int]:

@@ -39,7 +39,10 @@ class Predicting:
         self.predictor = Predictor(
             volume=volume,
             store=ExportStore(volume),
-            load=OnnxLoader(threads=settings.predict_threads, largest_batch=settings.predict_max_batch),
+            load=OnnxLoader(
+                threads=settings.predict_threads,
+                largest_batch=max(settings.predict_max_batch, settings.predict_together),
+            ),
             metrics=metrics,
             clock=time.monotonic,
             wall=time.time,
@@ -50,7 +53,7 @@ class Predicting:
         self._batcher = Batcher(
             clock=time.monotonic,
             metrics=metrics,
-            max_batch=settings.predict_max_batch,
+            together=settings.predict_together,
             max_waiting=settings.predict_max_waiting,
             workers=settings.predict_workers,
         )

@@ -198,7 +198,7 @@ def make_serving(models: ModelVolume) -> Iterator[Callable[..., Serving]]:
             tell=lambda run, kind, message, **details: told.append((run, message)),
             max_loaded=max_loaded,
         )
-        batcher = Batcher(clock=time.monotonic, metrics=metrics, max_batch=max_batch, max_waiting=max_waiting)
+        batcher = Batcher(clock=time.monotonic, metrics=metrics, max_waiting=max_waiting)
         decoders = ThreadPoolExecutor(2)
         service = PredictService(
             predictor=predictor,

@@ -56,13 +56,13 @@ class Gate:
 
 
 def run(
-    story: Callable[[Batcher], Any], *, max_batch: int = 8, max_waiting: int = 8, workers: int = 1
+    story: Callable[[Batcher], Any], *, together: int = 8, max_waiting: int = 8, workers: int = 1
 ) -> CollectorRegistry:
     registry = CollectorRegistry()
     batcher = Batcher(
         clock=time.monotonic,
         metrics=PredictMetrics(registry),
-        max_batch=max_batch,
+        together=together,
         max_waiting=max_waiting,
         workers=workers,
     )
@@ -134,6 +134,93 @@ def test_only_a_single_picture_that_comes_alone_is_computed_in_the_way_for_one()
     assert (alone, together) == ([1, 1], [2, 1])
 
 
+def test_pictures_that_come_at_once_are_taken_together_from_the_first_on() -> None:
+    gate = Gate()
+    one = model(gate.infer)
+
+    async def story(batcher: Batcher) -> None:
+        works = [batcher.submit(one, picture(value), deadline=later()) for value in (1, 2, 3)]
+        gate.let.release()
+        await asyncio.gather(*(work.future for work in works))
+
+    run(story)
+    assert gate.batches == [[1, 2, 3]]
+
+
+def test_what_waits_is_shared_out_among_the_threads() -> None:
+    gate = Gate()
+    one = model(gate.infer)
+
+    async def story(batcher: Batcher) -> None:
+        works = [batcher.submit(one, picture(value), deadline=later()) for value in range(8)]
+        await begun(gate)
+        await begun(gate)
+        assert sorted(gate.batches) == [[0, 1], [2, 3, 4]]  # a fourth of eight, then half of six
+        gate.let.release(8)
+        await asyncio.gather(*(work.future for work in works))
+
+    run(story, workers=2)
+    assert sorted(value for batch in gate.batches for value in batch) == list(range(8))
+
+
+def test_no_more_pictures_of_several_requests_are_taken_together_than_may_be_but_one_request_is_never_divided() -> None:
+    gate = Gate()
+    one = model(gate.infer)
+
+    async def story(batcher: Batcher) -> None:
+        works = [batcher.submit(one, picture(value), deadline=later()) for value in range(5)]
+        works.append(batcher.submit(one, picture(9, count=6), deadline=later()))
+        gate.let.release(10)
+        await asyncio.gather(*(work.future for work in works))
+
+    run(story, together=4, max_waiting=20)
+    assert gate.batches == [[0, 1, 2, 3], [4], [9] * 6]
+
+
+def test_a_quick_model_answers_a_single_picture_that_comes_alone_in_the_thread_of_the_loop() -> None:
+    threads: list[threading.Thread] = []
+
+    def infer(images: np.ndarray) -> np.ndarray:
+        threads.append(threading.current_thread())
+        return np.zeros((len(images), 2), np.float32)
+
+    gate = Gate()
+    slow = model(gate.infer)
+    quick = LoadedModel(manifest=slow.manifest, infer=infer, alone_seconds=0.0)
+
+    async def story(batcher: Batcher) -> None:
+        await batcher.submit(quick, picture(1), deadline=later()).future
+        await asyncio.gather(*(batcher.submit(quick, picture(1), deadline=later()).future for _ in range(2)))
+        await batcher.submit(quick, picture(1, count=2), deadline=later()).future
+        busy = batcher.submit(slow, picture(1), deadline=later())
+        await begun(gate)
+        await batcher.submit(quick, picture(1), deadline=later()).future
+        gate.let.release()
+        await busy.future
+
+    run(story, workers=2)
+    here = threading.current_thread()
+    assert threads[0] is here
+    assert len(threads) >= 4
+    assert here not in threads[1:]
+
+
+def test_a_quick_model_drops_a_request_that_is_late_or_given_up() -> None:
+    def infer(images: np.ndarray) -> np.ndarray:
+        raise AssertionError("nothing is computed for them")
+
+    quick = LoadedModel(manifest=model(infer).manifest, infer=infer, alone_seconds=0.0)
+
+    async def story(batcher: Batcher) -> None:
+        with pytest.raises(DeadlineError):
+            await batcher.submit(quick, picture(1), deadline=later(-1)).future
+        given_up = batcher.submit(quick, picture(1), deadline=later())
+        given_up.future.cancel()
+        await asyncio.sleep(0)
+
+    run(story)
+
+
 def test_batch_never_mixes_two_models_and_keeps_the_order_of_the_rest() -> None:
     gate, other = Gate(), Gate()
     one, two = model(gate.infer), model(other.infer, step=2)
@@ -163,7 +250,7 @@ def test_batch_is_never_larger_than_allowed() -> None:
         gate.let.release(10)
         await asyncio.gather(*(work.future for work in works))
 
-    run(story, max_batch=5)
+    run(story, together=5)
     assert gate.batches == [[0], [1, 1, 2, 2], [3, 3]]
 
 
