@@ -118,24 +118,35 @@ class FolderCommit:
         return place
 
 
-def make_folder(path: Path) -> None:
-    """Makes a folder and its missing parents, durably: what is committed in them must not vanish with them."""
+def make_folder(path: Path, *, within: Path | None = None) -> None:
+    """Makes a folder and its missing parents, durably: what is committed in them must not vanish with them.
+
+    Args:
+        path: The folder.
+        within: A folder above it that is not made: what was removed does not come back by what is written into it.
+
+    Raises:
+        FileNotFoundError: `within` is not there.
+        OSError: It cannot be made.
+    """
     if os.path.isdir(path):
         return
+    if path == within:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if path.parent != path:
-        make_folder(path.parent)
+        make_folder(path.parent, within=within)
     with contextlib.suppress(FileExistsError):  # another process was faster
         os.mkdir(path)
     _sync_folder(path.parent)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Puts a file in place of `path`, which may or may not exist. Makes missing parents.
+def replace_file(path: Path, data: bytes, *, within: Path | None = None) -> None:
+    """Puts a file in place of `path`, which may or may not exist. Makes missing parents, as `make_folder` does.
 
     Raises:
         OSError: `path` is as it was before.
     """
-    make_folder(path.parent)
+    make_folder(path.parent, within=within)
     temporary = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         _write_synced(temporary, (data,))
@@ -147,13 +158,13 @@ def replace_file(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def create_file(path: Path, data: bytes) -> bool:
-    """Creates a file whole, unless one is there: whoever comes first wins. Makes missing parents.
+def create_file(path: Path, data: bytes, *, within: Path | None = None) -> bool:
+    """Creates a file whole, unless one is there: who comes first wins. Makes missing parents, as `make_folder` does.
 
     Returns:
         Whether this call made it.
     """
-    make_folder(path.parent)
+    make_folder(path.parent, within=within)
     temporary = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         _write_synced(temporary, (data,))
@@ -231,11 +242,13 @@ class LineAppender:
     Args:
         path: The file.
         limit: Bytes after which it is moved to `<name>.1`, in the place of the one before, and begun anew. None: never.
+        within: A folder above it that is not made when it is missing; see `make_folder`.
     """
 
-    def __init__(self, path: Path, *, limit: int | None = None) -> None:
+    def __init__(self, path: Path, *, limit: int | None = None, within: Path | None = None) -> None:
         self._path = path
         self._limit = limit
+        self._within = within
         self._descriptor: int | None = None
 
     def append(self, line: bytes) -> None:
@@ -267,7 +280,7 @@ class LineAppender:
             self._descriptor = None
 
     def _open(self) -> int:
-        make_folder(self._path.parent)
+        make_folder(self._path.parent, within=self._within)
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":

@@ -2,10 +2,12 @@
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from shared.atomic import make_folder
+from shared.layout import RunFolder
 
 
 @contextlib.contextmanager
@@ -18,6 +20,38 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         OSError: The file cannot be made or locked.
     """
     make_folder(path.parent)
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _held(path):
         yield
+
+
+@contextlib.contextmanager
+def exports_lock(folder: RunFolder) -> Iterator[None]:
+    """Holds `exports/.lock` of a run, under which exports come and go, aliases move, and the run itself is removed.
+
+    So whoever has it knows that the run stays until it lets go, and who waited while the run was removed learns that.
+
+    Raises:
+        FileNotFoundError: The run is gone; nothing of it is made anew.
+        OSError: The file cannot be made or locked.
+    """
+    make_folder(folder.exports, within=folder.root)
+    with _held(folder.exports / ".lock"):
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _lies_at(path, file.fileno()):
+                yield
+                return
+
+
+def _lies_at(path: Path, descriptor: int) -> bool:
+    """Whether what was opened is there still: it may have gone with its folder, or another been copied over it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False

@@ -456,10 +456,10 @@ def encode_record(record: BaseModel) -> bytes:
 
 
 class LineWriter:
-    """Appends records to one JSON-lines file, a line a write."""
+    """Appends records to one JSON-lines file, a line a write. `within` is a folder above it that is not made."""
 
-    def __init__(self, path: Path) -> None:
-        self._lines = atomic.LineAppender(path)
+    def __init__(self, path: Path, *, within: Path | None = None) -> None:
+        self._lines = atomic.LineAppender(path, within=within)
 
     def append(self, record: BaseModel) -> None:
         """Appends one record."""

@@ -37,17 +37,27 @@ class Claim:
 
     def beat(self) -> None:
         """Shows that its owner lives. Does nothing when it is lost."""
-        with self._mutex, exclusively(self._path.parent / ".lock"):
+        with self._mutex, self._alone():
             if self._still_held():
                 self._lease = self._lease.model_copy(update={"beat": self._lease.beat + 1, "time": self._wall()})
                 atomic.replace_file(self._path, encode_record(self._lease))
 
     def release(self) -> None:
         """Gives the lease back. Does nothing when it is lost."""
-        with self._mutex, exclusively(self._path.parent / ".lock"):
+        with self._mutex, self._alone():
             if self._still_held():
                 atomic.remove_file(self._path)
             self._over = True
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the lock of the run's leases; where the run was removed, and its leases with it, this one is lost."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(exclusively(self._path.parent / ".lock"))
+            except (FileNotFoundError, NotADirectoryError):
+                self._over = True
+            yield
 
     def _still_held(self) -> bool:
         if not self._over:

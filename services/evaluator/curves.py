@@ -45,6 +45,7 @@ class Curves:
         if spec.cadence.summary_steps is None:
             return
         try:
+            atomic.make_folder(folder.tensorboard("eval"), within=folder.root)
             with exclusive_lock(folder.tensorboard("eval") / "lock"):
                 _draw(folder, kind, small_bytes=self._small_bytes)
         except (OSError, TandemError) as error:

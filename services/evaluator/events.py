@@ -40,7 +40,7 @@ class EventLog:
         event = Event(
             time=self._wall(), service="evaluator", kind=kind, message=message, step=step, details=dict(details)
         )
-        lines = LineWriter(folder.evaluator_events)
+        lines = LineWriter(folder.evaluator_events, within=folder.root)
         try:
             lines.append(event)
         except OSError as error:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from services.evaluator.claims import exclusively
 from services.evaluator.figures import Logits
 from services.evaluator.graph import INPUT, OUTPUT, ExchangeableGraph, convert
 from services.evaluator.judge import Workshop
@@ -22,6 +21,7 @@ from shared import atomic
 from shared.checkpoints import Arrays
 from shared.data.examples import Images
 from shared.layout import MANIFEST, RunFolder
+from shared.locks import exports_lock
 from shared.onnx_runtime import onnxruntime
 from shared.records import ExportManifest, FileRecord, encode_record
 from shared.spec import RunSpec
@@ -73,8 +73,7 @@ class OnnxExporter:
         data = self._graph(spec).with_weights(weights)
         difference = compare(self._answers(data, judged.images), judged.logits)
         decay = weights_and_decay(kind)
-        atomic.make_folder(folder.exports)
-        with exclusively(folder.exports / ".lock"):
+        with exports_lock(folder):
             atomic.sweep(folder.exports)
             if final.exists():
                 return False

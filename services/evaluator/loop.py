@@ -175,7 +175,7 @@ class EvaluationLoop:
         # Only who holds the claim writes here, so what is half-written was left by someone killed.
         atomic.sweep(folder.evaluations / str(candidate.step))
         try:
-            self._assessor.assess(folder, candidate.step, kinds, wanted=lambda: not self._stopping() and not claim.lost)
+            self._assessor.assess(folder, candidate.step, kinds, wanted=lambda: self._goes_on(folder, claim))
         except AbandonedError:
             self._metrics.outcome("abandoned")
         except NotFoundError:
@@ -188,12 +188,19 @@ class EvaluationLoop:
         except UnknownSchemaError as error:
             self._put_off(folder, candidate, _key(candidate), error.code, str(error))
         except OSError as error:
+            if not folder.root.exists():
+                self._metrics.outcome("pruned")
+                self._settle(candidate)
+                return
             self._put_off(folder, candidate, _key(candidate), "io", f"could not be read or written: {error}")
         except Exception as error:  # the outer edge of the loop: one run's trouble must not stop the others
             self._unforeseen(folder, candidate, error)
         else:
             self._metrics.outcome("judged")
             self._settle(candidate)
+
+    def _goes_on(self, folder: RunFolder, claim: Claim) -> bool:
+        return not self._stopping() and not claim.lost and folder.root.exists()
 
     def _suspect(self, folder: RunFolder, candidate: Candidate, error: CorruptCheckpointError) -> None:
         if not self._suspicions.confirmed(folder.checkpoint(candidate.step)):

@@ -37,7 +37,7 @@ class Policy:
         Raises:
             SettingsError: It names none.
         """
-        name, _, number = text.partition(":")
+        name, _, number = text.replace(": ", ":").partition(":")
         if name == "every" and number.isascii() and number.isdigit() and int(number) > 0:
             return cls(name, int(number))
         if text in {"newest-first", "all", "latest"}:

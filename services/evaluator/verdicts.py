@@ -43,13 +43,14 @@ class Clerk:
         """Writes the answers to each example, then the figures. Returns whether this verdict stands.
 
         Raises:
+            FileNotFoundError: The run is gone; nothing of it is made anew.
             OSError: It could not be written.
         """
         path = folder.verdict(step, kind)
         if path.exists():
             return False  # whose answers must stay as they are
         answers = encode_answers(judged.answers, run=folder.id, step=step, kind=kind)
-        atomic.replace_file(folder.answers(step, kind), answers)
+        atomic.replace_file(folder.answers(step, kind), answers, within=folder.root)
         weights, decay = weights_and_decay(kind)
         figures = judged.figures
         verdict = Verdict(
@@ -75,7 +76,7 @@ class Clerk:
             manifest_sha256=manifest_sha256,
             time=self._wall(),
         )
-        return atomic.create_file(path, encode_record(verdict))
+        return atomic.create_file(path, encode_record(verdict), within=folder.root)
 
     def condemned(
         self, folder: RunFolder, step: int, kind: str, status: Literal["corrupt", "failed"], error: TandemError
@@ -83,6 +84,7 @@ class Clerk:
         """Writes that these weights could not be judged, and never will be. Returns whether this verdict stands.
 
         Raises:
+            FileNotFoundError: The run is gone; nothing of it is made anew.
             OSError: It could not be written.
         """
         weights, decay = weights_and_decay(kind)
@@ -96,4 +98,4 @@ class Clerk:
             evaluator=self._evaluator,
             time=self._wall(),
         )
-        return atomic.create_file(folder.verdict(step, kind), encode_record(verdict))
+        return atomic.create_file(folder.verdict(step, kind), encode_record(verdict), within=folder.root)

@@ -1,9 +1,10 @@
 """Run control: what people may ask of runs. It writes what is desired; the reconcile loop makes it so."""
 
+import contextlib
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,8 @@ from shared import atomic, recipes
 from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.differences import differences
 from shared.errors import ConflictError, NotFoundError, SpecError, TandemError, UnavailableError, VolumeError
-from shared.layout import Volume
+from shared.layout import RunFolder, Volume
+from shared.locks import exports_lock
 from shared.records import Desired, Pins, Tags, write_record
 from shared.spec import DatasetSpec, RunSpec, overlay, parse_spec
 from shared.steps import extensible
@@ -302,8 +304,12 @@ class RunControl:
             self._journal.write(run_id, what, f"the checkpoint at step {step} was {what}", step=step)
 
     def delete(self, run_id: str) -> None:
-        """Removes a run that has ended, with all that it made: it leaves its name in one step, then its files go."""
-        with self._lock:
+        """Removes a run that has ended, with all that it made: it leaves its name in one step, then its files go.
+
+        No alias of it moves meanwhile: one that somebody is setting in this moment is set before, and keeps the run, or
+        not at all.
+        """
+        with self._no_alias_moves(self.show(run_id).run.folder), self._lock:
             now = self.show(run_id)
             self._require("delete", now)
             if aliases := set_by_hand(now.run.folder):
@@ -321,6 +327,19 @@ class RunControl:
         if trash is not None:
             shutil.rmtree(trash, ignore_errors=True)
         self._wake()
+
+    @contextlib.contextmanager
+    def _no_alias_moves(self, folder: RunFolder) -> Iterator[None]:
+        """Never entered by whoever holds the lock of steering: an evaluator may hold this one for a while."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(exports_lock(folder))
+            except FileNotFoundError as error:
+                raise NotFoundError("it was deleted in this moment", where=f"run {folder.id}") from error
+            except OSError as error:
+                # Runs are deleted to make room on a full disk, where an alias could not be written either.
+                log.warning("run %s is deleted without the lock of its exports: %s", folder.id, error)
+            yield
 
     def tag(self, run_id: str, *, priority: int | None, labels: dict[str, str | None] | None) -> Situation:
         """Changes a run's place in the queue, or its labels.

@@ -19,8 +19,10 @@ progress, that it gave up) is an event there, so the next gateway knows it too.
 | state | from, to | at each change of the derived state; the message is the reason |
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from services.gateway.turns import NO_TURNS, Turns
@@ -171,7 +173,8 @@ class Journal:
         folder = self._volume.run(run_id)
         if not folder.spec.exists():
             return
-        self._append(folder, kind, message, details)
+        with contextlib.suppress(FileNotFoundError):
+            self._append(folder, kind, message, details, within=folder.root)
 
     def forget(self, run_id: str) -> None:
         """Drops what is known of a run that is gone."""
@@ -187,9 +190,11 @@ class Journal:
         """All events of a run, oldest first."""
         return [event for _, event in read_lines(folder.gateway_events, Event)]
 
-    def _append(self, folder: RunFolder, kind: str, message: str, details: dict[str, Any]) -> Event:
+    def _append(
+        self, folder: RunFolder, kind: str, message: str, details: dict[str, Any], *, within: Path | None = None
+    ) -> Event:
         event = Event(time=self._clock(), service="gateway", kind=kind, message=message, details=details)
-        writer = LineWriter(folder.gateway_events)
+        writer = LineWriter(folder.gateway_events, within=within)
         try:
             writer.append(event)
         finally:

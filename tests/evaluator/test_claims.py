@@ -95,6 +95,15 @@ def test_a_claim_in_a_run_that_was_removed_is_an_error(claims_of, volume):
     assert not volume.runs.exists()
 
 
+def test_a_claim_whose_run_is_removed_is_lost_without_a_word(claims_of, folder):
+    claim = claims_of("one").take(folder, 10)
+    folder.root.rename(folder.root.with_name(".trash"))
+    claim.beat()
+    assert claim.lost
+    claim.release()
+    assert not folder.root.exists()
+
+
 def test_release_all_gives_back_whatever_is_held(claims_of, folder):
     claims = claims_of("one")
     for step in (1, 2):

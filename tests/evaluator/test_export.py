@@ -204,3 +204,11 @@ def test_answers_may_differ_by_a_share_of_the_greatest_logit():
         compare(judged * np.nan, judged)
     with pytest.raises(NotExportableError, match="shape"):
         compare(judged[:, :1], judged)
+
+
+def test_no_export_is_made_of_a_run_that_was_removed_meanwhile(exporter, workshop, folder):
+    spec = spec_of()
+    folder.root.rename(folder.root.with_name(".trash"))
+    with pytest.raises(FileNotFoundError):
+        export(exporter, workshop, folder, spec, step=10)
+    assert not folder.root.exists()

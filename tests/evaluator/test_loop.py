@@ -375,6 +375,27 @@ def test_a_run_that_is_removed_while_it_is_judged_does_not_come_back_as_an_event
     assert not folder.root.exists()
 
 
+@pytest.mark.parametrize("moment", ["judged", "exported"])
+def test_a_run_that_is_removed_before_its_verdict_does_not_come_back_by_it(evaluator, runs, verdict, moment):
+    folder, other = runs.run(), runs.run("20250101-000000-other-0001")
+    runs.commit(folder, 10)
+    runs.commit(other, 10)
+
+    def remove(*_):
+        folder.root.rename(folder.root.with_name(".trash"))
+        return True
+
+    if moment == "judged":
+        evaluator.judge.before = lambda source: remove() if folder.id in source and folder.root.exists() else None
+    else:
+        made = evaluator.exporter.export
+        evaluator.exporter.export = lambda run, *rest, **how: remove() if run == folder else made(run, *rest, **how)
+    work(evaluator)
+    assert not folder.root.exists()
+    assert verdict(other, 10, EMA).status == "judged"
+    assert evaluator.metric("tandem_evaluations_total", outcome="retried") == 0
+
+
 def test_once_judges_what_is_due_and_says_that_nothing_is_left(evaluator, runs):
     folder = runs.run()
     for step in (10, 20):

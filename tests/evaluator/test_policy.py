@@ -46,6 +46,10 @@ def test_f15_every_wants_multiples_and_the_final_checkpoint_of_a_finished_run():
     assert policy.wanted([5, 10, 15, 20, 25], finished=True) == [10, 20, 25]
 
 
+def test_every_may_have_a_space_as_in_yaml():
+    assert Policy.parse("every: 10") == Policy.parse("every:10") == Policy("every", 10)
+
+
 @pytest.mark.parametrize(
     "text", ["", "newest", "every", "every:", "every:0", "every:-1", "every:x", "every:٣", "all:3"]
 )

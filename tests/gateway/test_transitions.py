@@ -1,5 +1,7 @@
 """What may be asked of a run, and what becomes of it."""
 
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ from services.gateway.state import STATES
 from services.gateway.transitions import TRANSITIONS, allowed
 from shared.errors import ConflictError, NotFoundError, SpecError
 from shared.layout import RunFolder
+from shared.locks import exports_lock
 from shared.records import Alias, Aliases, Desired, Move, Tags, read_record, write_record
 from shared.spec import RunSpec, parse_spec
 
@@ -293,10 +296,85 @@ def test_a_run_that_an_alias_was_set_to_by_hand_is_not_deleted(bench: Any) -> No
     move = Move(step=300, precision_at_1=0.5, reason="", time=0)
     aliases = {"best": Alias(moves=(move,)), "stable": Alias(moves=(move,))}
     write_record(bench.folder(run).aliases, Aliases(aliases=aliases))
+    export(bench, run, 300)
     with pytest.raises(ConflictError, match="point at it: stable at step 300"):
         bench.runs.delete(run)
     write_record(bench.folder(run).aliases, Aliases(aliases={"best": Alias(moves=(move,))}))
     bench.runs.delete(run)
+
+
+def export(bench: Any, run: str, step: int) -> None:
+    folder = bench.folder(run).export(step)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").touch()
+
+
+def test_an_alias_whose_export_is_not_there_keeps_no_run(bench: Any) -> None:
+    run = stopped(bench)
+    move = Move(step=300, precision_at_1=0.5, reason="", time=0)
+    write_record(bench.folder(run).aliases, Aliases(aliases={"stable": Alias(moves=(move,))}))
+    bench.runs.delete(run)
+    assert not bench.folder(run).root.exists()
+
+
+def test_a_run_of_which_an_alias_is_being_set_in_this_moment_is_not_deleted(bench: Any) -> None:
+    run = stopped(bench)
+    export(bench, run, 300)
+    refused: list[ConflictError] = []
+
+    def delete() -> None:
+        try:
+            bench.runs.delete(run)
+        except ConflictError as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=delete)
+    with exports_lock(bench.folder(run)):  # as the one who sets it
+        thread.start()
+        thread.join(0.1)
+        assert thread.is_alive(), "it waits"
+        assert bench.state(run) == "stopped", "and holds nobody up who asks for something else"
+        move = Move(step=300, precision_at_1=0.5, reason="", time=0)
+        write_record(bench.folder(run).aliases, Aliases(aliases={"stable": Alias(moves=(move,))}))
+    thread.join(10)
+    assert "stable at step 300" in str(refused[0])
+    assert bench.folder(run).spec.exists()
+
+
+def test_a_run_that_two_delete_at_once_is_deleted_once(bench: Any) -> None:
+    run = stopped(bench)
+    outcomes: list[str] = []
+
+    def delete() -> None:
+        try:
+            bench.runs.delete(run)
+            outcomes.append("deleted")
+        except NotFoundError:
+            outcomes.append("not found")
+
+    threads = [threading.Thread(target=delete) for _ in range(2)]
+    with exports_lock(bench.folder(run)):
+        for thread in threads:
+            thread.start()
+        threads[0].join(0.1)
+    for thread in threads:
+        thread.join(10)
+    assert sorted(outcomes) == ["deleted", "not found"]
+    assert list(bench.volume.runs.iterdir()) == []
+
+
+def test_a_run_is_deleted_on_a_disk_that_is_too_full_for_the_lock(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stopped(bench)
+    mkdir = os.mkdir
+
+    def full(path: Any, *arguments: Any, **named: Any) -> None:
+        if str(path).endswith("exports"):
+            raise OSError(28, "No space left on device")
+        mkdir(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    bench.runs.delete(run)
+    assert not bench.folder(run).root.exists()
 
 
 def test_a_run_whose_trainer_is_still_there_is_not_deleted(bench: Any) -> None:

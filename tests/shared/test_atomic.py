@@ -118,3 +118,13 @@ def test_a_folder_that_cannot_be_written_to_is_named_with_the_user(tmp_path):
     assert str(os.getuid()) in caught.value.message
     atomic.probe_writable(tmp_path / "new" / "volume")
     assert names(tmp_path / "new" / "volume") == []
+
+
+def test_a_folder_is_made_within_one_that_is_there_or_not_at_all(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match="run"):
+        atomic.make_folder(run / "evaluations" / "10", within=run)
+    assert not run.exists()
+    run.mkdir()
+    atomic.make_folder(run / "evaluations" / "10", within=run)
+    assert (run / "evaluations" / "10").is_dir()

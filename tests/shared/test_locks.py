@@ -1,3 +1,4 @@
+import fcntl
 import os
 import select
 import subprocess
@@ -5,7 +6,10 @@ import sys
 import threading
 from pathlib import Path
 
-from shared.locks import exclusive_lock
+import pytest
+
+from shared.layout import RunFolder, Volume
+from shared.locks import exclusive_lock, exports_lock
 
 HOLDER = """
 import sys
@@ -42,3 +46,62 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path):
         holder.wait(10)
         with exclusive_lock(tmp_path / "lock"):
             pass
+
+
+def test_a_lock_file_that_another_was_copied_over_while_it_was_waited_for_guards_nothing(tmp_path: Path):
+    path, entered, done = tmp_path / "lock", threading.Event(), threading.Event()
+
+    def second() -> None:
+        with exclusive_lock(path):
+            entered.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=second)
+    with exclusive_lock(path):
+        thread.start()
+        assert not entered.wait(0.1)
+        (tmp_path / "copy").touch()
+        (tmp_path / "copy").rename(path)
+    assert entered.wait(10)
+    with path.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    done.set()
+    thread.join()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = Volume(tmp_path).run("20260101-000000-a-0001")
+    folder.root.mkdir(parents=True)
+    return folder
+
+
+def test_the_lock_of_a_run_that_is_gone_cannot_be_had_and_makes_nothing(run: RunFolder):
+    with exports_lock(run):
+        assert run.exports.is_dir()
+    run.root.rename(run.root.with_name(".trash"))
+    with pytest.raises(FileNotFoundError), exports_lock(run):
+        pass
+    assert not run.root.exists()
+
+
+def test_who_waits_for_the_lock_while_the_run_is_removed_learns_that(run: RunFolder):
+    waiting, refused = threading.Event(), threading.Event()
+
+    def second() -> None:
+        waiting.set()
+        try:
+            with exports_lock(run):
+                pass
+        except FileNotFoundError:
+            refused.set()
+
+    thread = threading.Thread(target=second)
+    with exports_lock(run):
+        thread.start()
+        assert waiting.wait(10)
+        assert not refused.wait(0.1)
+        run.root.rename(run.root.with_name(".trash"))
+    thread.join(10)
+    assert refused.is_set()
+    assert not run.root.exists()

@@ -16,7 +16,7 @@ from services.gateway.predict.store import RunExports
 from shared.errors import InputError
 from shared.records import Alias, Canary
 
-Change = Callable[[Promotion, RunExports, str], None]
+Change = Callable[[Promotion, RunExports, str], Alias]
 
 PREFIX = "/v1/models/{model}/aliases"
 ONE = f"/{{alias:{NAME}}}"
@@ -123,8 +123,9 @@ def router(*, predictor: Predictor) -> APIRouter:
     async def changed(model: str, alias: str, change: Change) -> AliasView:
         run_id = predictor.catalog().resolve(model).id
         name = checked_alias(alias)
-        await predictor.change(lambda promotion, catalog: change(promotion, catalog.resolve(run_id), name))
-        return _view(name, predictor.catalog().resolve(run_id).aliases[name])
+        # As it is right after the change: by the time that this goes on, another may have removed it.
+        entry = await predictor.change(lambda promotion, catalog: change(promotion, catalog.resolve(run_id), name))
+        return _view(name, entry)
 
     @routes.get("", responses=documented(404, 503))
     @needs("read", "predict")
@@ -142,8 +143,8 @@ def router(*, predictor: Predictor) -> APIRouter:
         if body.step is None and body.pinned is None:
             raise InputError("neither step nor pinned is given", where="step")
 
-        def change(promotion: Promotion, run: RunExports, name: str) -> None:
-            promotion.place(run, name, step=body.step, pinned=body.pinned, reason=body.reason)
+        def change(promotion: Promotion, run: RunExports, name: str) -> Alias:
+            return promotion.place(run, name, step=body.step, pinned=body.pinned, reason=body.reason)
 
         return await changed(model, alias, change)
 

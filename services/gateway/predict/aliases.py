@@ -1,18 +1,23 @@
 """What the aliases of runs point at: `runs/<run>/aliases.json`, of which the predictor's thread is the one writer.
 
-A move is made under the lock of the run's exports, which evaluators hold while they remove some: an alias comes to
-point at an export that is there, and from then on that export stays.
+A move is made under the lock of the run's exports, which evaluators hold while they remove some, and whoever removes
+the run: an alias comes to point at an export that is there, and from then on that export stays.
+
+Where the file has become another one, as when a run is copied onto the volume while it is looked at already, what
+stands in it now counts. What was not read is never replaced.
 """
 
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from services.gateway.marks import Stamp, stamp_of
 from services.gateway.predict.metrics import PredictMetrics
 from shared.errors import ConflictError, InputError, VolumeError
 from shared.layout import MANIFEST, RunFolder, Volume
-from shared.locks import exclusive_lock
+from shared.locks import exports_lock
 from shared.records import Alias, Aliases, Canary, Move, read_record_or_none, write_record
 
 BEST = "best"
@@ -22,6 +27,7 @@ AUTOMATIC = (BEST, LATEST)
 
 ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,39}", re.ASCII)
 KEPT_MOVES = 20
+_REPLACED = "aliases.json was replaced from outside"
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +48,26 @@ def checked_alias(name: str) -> str:
 
 
 def set_by_hand(folder: RunFolder) -> dict[str, int]:
-    """The aliases of a run that somebody has set, and the steps that they point at. A damaged file has none."""
+    """The aliases of a run that somebody has set, and the steps that they point at, whose exports are there.
+
+    A damaged file has none.
+    """
     try:
         record = read_record_or_none(folder.aliases, Aliases)
     except VolumeError:
         return {}
     entries = {} if record is None else record.aliases
-    return {name: entry.step for name, entry in entries.items() if entry.pinned or name not in AUTOMATIC}
+    by_hand = {name: entry.step for name, entry in entries.items() if entry.pinned or name not in AUTOMATIC}
+    return {name: step for name, step in by_hand.items() if (folder.export(step) / MANIFEST).exists()}
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What stands in the file of a run, and by what it is told from another file; or what did before it was spoilt."""
+
+    stamp: Stamp
+    aliases: Mapping[str, Alias]
+    readable: bool = True
 
 
 class AliasBook:
@@ -66,8 +85,7 @@ class AliasBook:
         self._clock = clock
         self._tell = tell
         self._metrics = metrics
-        self._known: dict[str, dict[str, Alias]] = {}
-        self._unread: set[str] = set()
+        self._pages: dict[str, _Page] = {}
         self.changes = 0
         """Grows with each change."""
 
@@ -76,28 +94,43 @@ class AliasBook:
         return self._volume.run(run).aliases.exists()
 
     def of(self, run: str) -> Mapping[str, Alias]:
-        """The aliases of a run, by name; read from the volume the first time."""
-        if run not in self._known:
-            try:
-                record = read_record_or_none(self._volume.run(run).aliases, Aliases)
-            except VolumeError as error:
-                log.error("%s", error, extra={"run": run})
-                self._unread.add(run)
-                record = None
-            self._known[run] = {} if record is None else dict(record.aliases)
-        return self._known[run]
+        """The aliases of a run, by name, as they were last looked at; read from the volume the first time."""
+        if run not in self._pages:
+            self._pages[run] = self._read(run)
+        return self._pages[run].aliases
+
+    def look(self, run: str) -> bool:
+        """Reads the file again if it is not the one that was last read or written. Returns whether others stand in it.
+
+        Each alias that is another one is told as an event of the run, like one that moved here.
+        """
+        before = self._pages.get(run)
+        if before is None:
+            self._pages[run] = self._read(run)
+            return False
+        if stamp_of(self._volume.run(run).aliases) == before.stamp:
+            return False
+        now = self._read(run)
+        if not now.readable:
+            now = replace(now, aliases=before.aliases)
+        self._pages[run] = now
+        changed = [
+            name for name in {**before.aliases, **now.aliases} if before.aliases.get(name) != now.aliases.get(name)
+        ]
+        for name in sorted(changed):
+            self._show(run, name, before.aliases.get(name), now.aliases.get(name), reason=_REPLACED)
+        return bool(changed)
 
     def keep(self, runs: Iterable[str]) -> None:
         """Forgets all runs but these."""
         runs = set(runs)
-        self._known = {run: aliases for run, aliases in self._known.items() if run in runs}
-        self._unread &= runs
+        self._pages = {run: page for run, page in self._pages.items() if run in runs}
 
     def move(self, run: str, alias: str, step: int, *, precision: float, reason: str, pinned: bool = False) -> bool:
         """Points an alias at an export; a canary of it ends. Returns whether it did: not if export or run are gone.
 
         Raises:
-            ConflictError: The file cannot be read, so it must not be replaced.
+            ConflictError: The file cannot be read, or was replaced in this moment, so it must not be replaced.
             OSError: It could not be written.
         """
         before = self.of(run).get(alias)
@@ -130,25 +163,41 @@ class AliasBook:
 
     def _change(self, run: str, alias: str, changed: Alias | None, *, reason: str, needs: int | None = None) -> bool:
         folder = self._volume.run(run)
-        if run in self._unread:
-            raise ConflictError("cannot be read, so it is not replaced", where=str(folder.aliases))
-        aliases = dict(self.of(run))
-        before = aliases.pop(alias, None)
-        if changed is not None:
-            aliases[alias] = changed
-        if not folder.spec.exists():
-            return False
-        with exclusive_lock(folder.exports / ".lock"):
-            if needs is not None and not (folder.export(needs) / MANIFEST).exists():
-                return False
-            if not folder.spec.exists():
-                return False  # deleted while it was waited for, and not to come back
-            write_record(folder.aliases, Aliases(aliases=aliases))
-        self._known[run] = aliases
-        self.changes += 1
-        self._metrics.alias(run, alias, None if changed is None else changed.step)
-        self._tell(run, "alias", f"{alias}: {reason}", **_details(alias, before, changed))
+        try:
+            with exports_lock(folder):
+                if self.look(run):
+                    raise ConflictError("was replaced in this moment", where=str(folder.aliases), hint="Ask again")
+                if not self._pages[run].readable:
+                    raise ConflictError("cannot be read, so it is not replaced", where=str(folder.aliases))
+                if needs is not None and not (folder.export(needs) / MANIFEST).exists():
+                    return False
+                if not folder.spec.exists():
+                    return False
+                aliases = dict(self.of(run))
+                before = aliases.pop(alias, None)
+                if changed is not None:
+                    aliases[alias] = changed
+                write_record(folder.aliases, Aliases(aliases=aliases))
+                self._pages[run] = _Page(stamp_of(folder.aliases), aliases)
+        except FileNotFoundError:
+            return False  # deleted while it was waited for, and not to come back
+        self._show(run, alias, before, changed, reason=reason)
         return True
+
+    def _read(self, run: str) -> _Page:
+        path = self._volume.run(run).aliases
+        stamp = stamp_of(path)  # before it is read: if it is replaced meanwhile, the next look sees that
+        try:
+            record = read_record_or_none(path, Aliases)
+        except VolumeError as error:
+            log.error("%s", error, extra={"run": run})
+            return _Page(stamp, {}, readable=False)
+        return _Page(stamp, {} if record is None else record.aliases)
+
+    def _show(self, run: str, alias: str, before: Alias | None, now: Alias | None, *, reason: str) -> None:
+        self.changes += 1
+        self._metrics.alias(run, alias, None if now is None else now.step)
+        self._tell(run, "alias", f"{alias}: {reason}", **_details(alias, before, now))
 
 
 def _details(alias: str, before: Alias | None, now: Alias | None) -> dict[str, Any]:

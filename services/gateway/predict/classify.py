@@ -51,7 +51,7 @@ class Classifier:
         return await self._service.reply(request, answer=self._answer, refusal=refusal)
 
     async def _answer(self, request: PredictRequest) -> Reply:
-        request.read_query()
+        request.read_query("shape", "top")
         top = _top(request.query)
         body = await self._service.body(request)
         model = await self._service.model(request)
@@ -63,7 +63,7 @@ class Classifier:
         kind = bodies.media_type(request.header(b"content-type"), body)
         shape = model.manifest.input_shape
         if kind == bodies.RAW:
-            return self._reader.raw(body, shape=request.query.get("shape", [None])[-1], input_shape=shape)
+            return self._reader.raw(body, shape=request.query.get("shape"), input_shape=shape)
         if kind == bodies.JSON:
             return await self._service.pictures(request, lambda: self._reader.json(body, input_shape=shape))
         if kind == MULTIPART:
@@ -90,8 +90,8 @@ class Classifier:
         return await self._service.pictures(request, decode)
 
 
-def _top(query: dict[str, list[str]]) -> int:
-    text = query.get("top", [str(DEFAULT_TOP)])[-1]
+def _top(query: dict[str, str]) -> int:
+    text = query.get("top", str(DEFAULT_TOP))
     if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= MOST_TOP):
         raise InstancesError(f"{text[:80]!r} is not an integer from 1 to {MOST_TOP}", where="top")
     return int(text)

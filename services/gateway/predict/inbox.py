@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from services.gateway.predict.models import LoadedModel
 from services.gateway.predict.promotion import Promotion
@@ -14,7 +15,9 @@ from shared.errors import UnavailableError
 Wish = tuple[str, str | None, int]
 """A run's id, the alias asked for (None: a step of its own), and the step that is to answer."""
 
-Order = Callable[[Promotion, Catalog], None]
+Result = TypeVar("Result")
+
+Order = Callable[[Promotion, Catalog], Result]
 """Something about aliases that is to be done by the predictor's thread."""
 
 
@@ -28,7 +31,7 @@ class Post:
     """
 
     wishes: dict[Wish, Future[LoadedModel]] = field(default_factory=dict)
-    orders: list[tuple[Order, Future[None]]] = field(default_factory=list)
+    orders: list[tuple[Order[Any], Future[Any]]] = field(default_factory=list)
 
     def disappoint(self) -> None:
         """Tells everybody who has had no answer that there will be none."""
@@ -60,13 +63,13 @@ class Inbox:
         # Shielded: others may wait for the same load, so who gives up must not cancel it.
         return await asyncio.shield(asyncio.wrap_future(future))
 
-    async def change(self, order: Order) -> None:
-        """Waits until an order is carried out; raises what that raises."""
-        future: Future[None] = Future()
+    async def change(self, order: Order[Result]) -> Result:
+        """Waits until an order is carried out; returns or raises what that does."""
+        future: Future[Result] = Future()
         with self._lock:
             self._post.orders.append((order, future))
         self._wake()
-        await asyncio.shield(asyncio.wrap_future(future))
+        return await asyncio.shield(asyncio.wrap_future(future))
 
     def take(self) -> Post:
         """What waits now; the inbox is empty afterwards."""

@@ -60,6 +60,7 @@ class ModelMemory:
         self._most = most
         self._held: dict[Key, _Held] = {}
         self._failed: dict[Key, _Failed] = {}
+        self._answered: set[Key] = set()
         self._uses = itertools.count()
 
     def __contains__(self, key: Key) -> bool:
@@ -93,6 +94,10 @@ class ModelMemory:
         failed = self._failed.get(key)
         return None if failed is None else failed.error
 
+    def has_answered(self, key: Key) -> bool:
+        """Whether an export was ever loaded and warmed up here."""
+        return key in self._answered
+
     def prove(self, export: Export, *, keep: bool) -> bool:
         """Whether an export answers now; loads and warms it up if need be.
 
@@ -116,6 +121,7 @@ class ModelMemory:
             self._metrics.load_failed(error.code)
             return False
         self._failed.pop(export.key, None)
+        self._answered.add(export.key)
         if keep:
             self._held[export.key] = _Held(model=model, used=-1)
             self._count()
@@ -124,6 +130,7 @@ class ModelMemory:
     def follow(self, catalog: Catalog) -> None:
         """Forgets runs that are gone, and what was wrong with exports that are."""
         self._held = {key: held for key, held in self._held.items() if catalog.run(key[0]) is not None}
+        self._answered = {key for key in self._answered if catalog.run(key[0]) is not None}
         present = {export.key for run in catalog.runs for export in run.exports}
         self._failed = {key: failed for key, failed in self._failed.items() if key in present}
 

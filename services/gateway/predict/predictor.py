@@ -16,9 +16,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 from services.gateway.predict.aliases import BEST, AliasBook, Tell
-from services.gateway.predict.inbox import Inbox, Order
+from services.gateway.predict.arrival import arriving
+from services.gateway.predict.inbox import Inbox, Order, Result
 from services.gateway.predict.memory import Key, ModelMemory
 from services.gateway.predict.metrics import PredictMetrics
 from services.gateway.predict.models import LoadedModel
@@ -71,6 +73,8 @@ class Predictor:
             volume=volume,
             prove=lambda export, keep: self._memory.prove(export, keep=keep),
             in_memory=lambda run, step: (run, step) in self._memory,
+            has_answered=lambda run, step: self._memory.has_answered((run, step)),
+            arriving=lambda folder: arriving(folder, now=wall()),
         )
         self._catalog = Catalog()
         self._scanned: Catalog | None = None
@@ -106,8 +110,8 @@ class Predictor:
             return error.message
         if self.answering(run) is not None:
             return None
-        # Loaded before and put out since: it comes back with the next request for it.
-        if self._eager == (run.id, run.aimed()):
+        # Loaded before and put out since: it comes back with the next request. Or in the place of one that cannot be.
+        if self._eager is not None and self._eager[0] == run.id:
             return None
         failure = self._memory.failure(run.exports[0].key)
         return "the best model is being loaded" if failure is None else str(failure)
@@ -160,9 +164,9 @@ class Predictor:
         model = self._memory.use((run.id, step), asked=alias is None)
         return await self._inbox.model((run.id, alias, step)) if model is None else model
 
-    async def change(self, order: Order) -> None:
-        """Has the thread do something about aliases; raises what that raises."""
-        await self._inbox.change(order)
+    async def change(self, order: Order[Result]) -> Result:
+        """Has the thread do something about aliases; returns or raises what that does."""
+        return await self._inbox.change(order)
 
     def refresh(self) -> None:
         """Looks at the volume once, moves aliases and loads what is better. Called by one thread at a time."""
@@ -173,6 +177,7 @@ class Predictor:
                 self._carry_out(order, done)
             for (run_id, alias, step), wished in post.wishes.items():
                 self._grant(self._catalog.run(run_id), alias, step, wished)
+                self._put_out()  # each time, or as many models would be in memory as are wished for at once
             self._put_out()
             self._publish()
         finally:
@@ -206,6 +211,7 @@ class Predictor:
     def _take_over(self, scanned: Catalog) -> None:
         self._scanned = self._catalog = scanned
         self._book.keep(run.id for run in scanned.runs)
+        self._promotion.keep({run.id for run in scanned.runs})
         self._memory.follow(scanned)
         self._tended = {run: exports for run, exports in self._tended.items() if scanned.run(run) is not None}
         self._checked &= {run.id for run in scanned.runs}
@@ -299,16 +305,16 @@ class Predictor:
         where = None if run is None else f"run {run.id}" if alias is not None else f"step {step} of run {run.id}"
         future.set_exception(UnavailableError(f"no export of it can be served: {reason}", where=where))
 
-    def _carry_out(self, order: Order, future: Future[None]) -> None:
+    def _carry_out(self, order: Order[Any], future: Future[Any]) -> None:
         try:
-            order(self._promotion, self._catalog)
+            result = order(self._promotion, self._catalog)
         except TandemError as error:
             future.set_exception(error)
         except OSError as error:
             future.set_exception(UnavailableError(f"aliases cannot be written: {error.strerror}"))
         else:
             self._publish()
-            future.set_result(None)
+            future.set_result(result)
 
     def _turn(self, token: str) -> float:
         """A number from 0 to 1 that decides whether a canary answers."""

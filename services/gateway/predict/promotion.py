@@ -4,18 +4,19 @@
 significant`, only if McNemar's test on the test examples says that the two differ. `latest` moves to the newest export
 that passed its warm-up. Neither moves while it is pinned.
 
-What cannot be written down does not move: on a full disk aliases stay where they are, which is told once.
+What cannot be written down does not move: on a full disk aliases stay where they are, which is told once. Nor does an
+alias of a run that is just being copied onto the volume, whose export may be still to come: it is looked at again.
 """
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from services.gateway.predict.aliases import AUTOMATIC, BEST, LATEST, AliasBook
 from services.gateway.predict.store import Export, RunExports
 from shared.answers import read_answers
 from shared.errors import ConflictError, NotFoundError, TandemError, UnavailableError, VolumeError
-from shared.layout import Volume
+from shared.layout import RunFolder, Volume
 from shared.records import Alias, Canary, Move, Verdict, read_record
 from shared.significance import mcnemar
 from shared.spec import ema_kind
@@ -34,34 +35,55 @@ class Promotion:
         volume: Where verdicts lie.
         prove: Asked before an alias moves.
         in_memory: Whether the export of a run's step can answer although it may be gone from the volume.
+        has_answered: Whether it has been whole before; then it is lost, and not still to come.
+        arriving: Whether a run is just being copied onto the volume.
     """
 
-    def __init__(self, *, book: AliasBook, volume: Volume, prove: Prove, in_memory: Callable[[str, int], bool]) -> None:
+    def __init__(
+        self,
+        *,
+        book: AliasBook,
+        volume: Volume,
+        prove: Prove,
+        in_memory: Callable[[str, int], bool],
+        has_answered: Callable[[str, int], bool],
+        arriving: Callable[[RunFolder], bool],
+    ) -> None:
         self._book = book
         self._volume = volume
         self._prove = prove
         self._in_memory = in_memory
+        self._has_answered = has_answered
+        self._arriving = arriving
         self._insignificant: set[tuple[str, int, int]] = set()
         self._told: dict[str, str] = {}
         self.waiting: set[str] = set()
-        """Runs of which an export waits for its verdict to be compared with what answers."""
+        """Runs to be looked at again: an export waits for its verdict to be compared, or an alias for its export."""
+
+    def keep(self, runs: Collection[str]) -> None:
+        """Forgets all runs but these."""
+        self._insignificant = {key for key in self._insignificant if key[0] in runs}
+        self._told = {run: reason for run, reason in self._told.items() if run in runs}
+        self.waiting.intersection_update(runs)
 
     def check(self, run: RunExports) -> None:
         """Sees to aliases whose export is gone."""
         with self._trying(run):
+            self._book.look(run.id)
             self._check(run)
 
     def _check(self, run: RunExports) -> None:
         for alias, entry in list(self._book.of(run.id).items()):
-            if entry.canary is not None and not self._there(run, entry.canary.step):
+            if entry.canary is not None and self._gone(run, entry.canary.step):
                 self._book.canary(run.id, alias, None, reason=f"the export of step {entry.canary.step} is gone")
-            if not self._there(run, entry.step):
+            if self._gone(run, entry.step):
                 self._mend(run, alias, entry.step, f"the export of step {entry.step} is gone")
 
     def tend(self, run: RunExports) -> None:
         """Moves `best` and `latest` if something better, or newer, can answer."""
         self.waiting.discard(run.id)
         with self._trying(run):
+            self._book.look(run.id)
             self._check(run)
             self._tend_best(run)
             self._tend_latest(run)
@@ -80,7 +102,8 @@ class Promotion:
         """
         moved = False
         with self._trying(run):
-            moved = self._mend(run, alias, step, why)
+            self._book.look(run.id)
+            moved = not self._may_come(run, step) and self._mend(run, alias, step, why)
         return moved
 
     def _mend(self, run: RunExports, alias: str, step: int, why: str) -> bool:
@@ -104,7 +127,7 @@ class Promotion:
             self._tend_latest(run)
         return alias in self._book.of(run.id)
 
-    def place(self, run: RunExports, alias: str, *, step: int | None, pinned: bool | None, reason: str) -> None:
+    def place(self, run: RunExports, alias: str, *, step: int | None, pinned: bool | None, reason: str) -> Alias:
         """Points an alias at an export by hand, or pins or frees it.
 
         Args:
@@ -114,49 +137,59 @@ class Promotion:
             pinned: Whether it stays there; None: `best` and `latest` do, others need not be told.
             reason: For its history.
 
+        Returns:
+            What the alias is now.
+
         Raises:
             NotFoundError: There is no such export, or, without a step, no such alias.
             UnavailableError: The export does not answer.
         """
-        entry = self._book.of(run.id).get(alias)
+        entry = self._now(run, alias)
         if step is None:
             if entry is None:
                 raise _unknown(run, alias)
             self._book.pin(run.id, alias, pinned=bool(pinned), reason=reason)
-            return
+            return self._book.of(run.id)[alias]
         export = self._answering(run, step)
         pin = alias in AUTOMATIC if pinned is None else pinned
         if not self._book.move(
             run.id, alias, step, precision=export.manifest.precision_at_1, reason=reason, pinned=pin
         ):
             raise NotFoundError(f"the export of step {step} was removed in this moment", where="step")
+        return self._book.of(run.id)[alias]
 
-    def roll_back(self, run: RunExports, alias: str, *, reason: str) -> None:
+    def roll_back(self, run: RunExports, alias: str, *, reason: str) -> Alias:
         """Points an alias at where it was before. `best` and `latest` are pinned there, or they would move at once.
+
+        Returns:
+            What the alias is now.
 
         Raises:
             NotFoundError: There is no such alias.
             ConflictError: Nowhere it has been answers any more.
         """
-        entry = self._book.of(run.id).get(alias)
+        entry = self._now(run, alias)
         if entry is None:
             raise _unknown(run, alias)
         for moves in _earlier(entry, run, but=entry.step):
             if self._prove(run.export(moves[-1].step), True) and self._book.back(
                 run.id, alias, moves, reason=reason, pinned=entry.pinned or alias in AUTOMATIC
             ):
-                return
+                return self._book.of(run.id)[alias]
         raise ConflictError(f"{alias} has not been anywhere else that still answers", where=f"run {run.id}")
 
-    def try_out(self, run: RunExports, alias: str, canary: Canary | None, *, reason: str) -> None:
+    def try_out(self, run: RunExports, alias: str, canary: Canary | None, *, reason: str) -> Alias:
         """Has another export answer a share of an alias' requests, or ends that.
+
+        Returns:
+            What the alias is now.
 
         Raises:
             NotFoundError: There is no such alias or export.
             ConflictError: The alias points at that export.
             UnavailableError: The export does not answer.
         """
-        entry = self._book.of(run.id).get(alias)
+        entry = self._now(run, alias)
         if entry is None:
             raise _unknown(run, alias)
         if canary is not None:
@@ -165,6 +198,7 @@ class Promotion:
             self._answering(run, canary.step)
         if not self._book.canary(run.id, alias, canary, reason=reason):
             raise NotFoundError("the export was removed in this moment", where="step")
+        return self._book.of(run.id)[alias]
 
     def remove(self, run: RunExports, alias: str, *, reason: str) -> None:
         """Removes an alias; `best` and `latest` go back to moving by themselves.
@@ -172,7 +206,7 @@ class Promotion:
         Raises:
             NotFoundError: There is no such alias.
         """
-        if alias not in self._book.of(run.id):
+        if self._now(run, alias) is None:
             raise _unknown(run, alias)
         self._book.remove(run.id, alias, reason=reason)
         if alias in AUTOMATIC:
@@ -184,11 +218,22 @@ class Promotion:
             raise UnavailableError(f"the export of step {step} does not answer", where=f"run {run.id}")
         return export
 
-    def _there(self, run: RunExports, step: int) -> bool:
+    def _now(self, run: RunExports, alias: str) -> Alias | None:
+        self._book.look(run.id)
+        return self._book.of(run.id).get(alias)
+
+    def _gone(self, run: RunExports, step: int) -> bool:
         if any(export.manifest.step == step for export in run.exports):
-            return True
+            return False
         # A run of which nothing is left on the volume is no model any more.
-        return bool(run.exports) and self._in_memory(run.id, step)
+        return not (run.exports and self._in_memory(run.id, step)) and not self._may_come(run, step)
+
+    def _may_come(self, run: RunExports, step: int) -> bool:
+        """Whether an export that is not there, or not whole, may be on its way; then the run is looked at again."""
+        if self._has_answered(run.id, step) or not self._arriving(self._volume.run(run.id)):
+            return False
+        self.waiting.add(run.id)
+        return True
 
     @contextlib.contextmanager
     def _trying(self, run: RunExports) -> Iterator[None]:

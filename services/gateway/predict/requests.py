@@ -7,15 +7,24 @@ it unfolds to, which are counted as they come.
 import asyncio
 import zlib
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope
 
 from services.gateway.predict.models import LoadedModel
-from shared.errors import BodyTimeoutError, BodyTooLargeError, InstancesError, MediaTypeError, OverloadedError
+from shared.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    InputError,
+    InstancesError,
+    MediaTypeError,
+    OverloadedError,
+)
 
 Headers = list[tuple[bytes, bytes]]
+
+LONGEST_QUERY = 1024
 
 # zlib tells a gzip header from its own by itself.
 _EITHER_HEADER = zlib.MAX_WBITS | 32
@@ -67,7 +76,7 @@ class PredictRequest:
     model: LoadedModel | None = None
     deadline: float = 0.0
     held: int = 0
-    query: dict[str, list[str]] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
 
     def header(self, name: bytes) -> str:
         """A header's value, or nothing; `name` in small letters."""
@@ -77,10 +86,22 @@ class PredictRequest:
                 return text
         return ""
 
-    def read_query(self) -> None:
-        """Parses the query string; one that is very long is passed over."""
-        text = self.scope.get("query_string", b"")
-        self.query = parse_qs(text.decode("latin-1"), max_num_fields=16) if 0 < len(text) <= 1024 else {}
+    def read_query(self, *known: str) -> None:
+        """Parses the query string. Nothing in it is passed over in silence, as on all other routes.
+
+        Raises:
+            InputError: It is longer than a right one can be, has a parameter that is none of `known`, or has one twice.
+        """
+        text: bytes = self.scope.get("query_string", b"")
+        takes = f"This route takes {', '.join(known)}"
+        if len(text) > LONGEST_QUERY:
+            raise InputError(f"the query is {len(text):,} bytes long", where="query", hint=takes)
+        for name, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True):
+            if name not in known:
+                raise InputError(f"there is no query parameter {name[:60]!r}", where="query", hint=takes)
+            if name in self.query:
+                raise InputError("is given more than once", where=name, hint="It is one value")
+            self.query[name] = value
 
 
 class ClientGoneError(Exception):

@@ -2,9 +2,10 @@
 
 Reads `runs/<run>/spec.json` (for the run's name) and `runs/<run>/exports/<step>/manifest.json`; writes nothing. An
 export is committed whole and never changes, so a run is read again only when its folder of exports has other entries or
-another time of change. The newest runs, and those whose exports changed of late, are looked at in each scan; of the
-others a slice, so that thousands of old runs cost next to nothing. What was never read is read newest first, for a part
-of a second in each scan.
+another time of change, when a manifest or specification that could not be used has changed, as while a run is copied
+onto the volume, or when its file of aliases is another one. The newest runs, and those that changed of late, are looked
+at in each scan; of the others a slice, so that thousands of old runs cost next to nothing. What was never read is read
+newest first, for a part of a second in each scan.
 
 The name of a model is, in this order:
 
@@ -195,8 +196,15 @@ _WAIT = "Ask again once the evaluator has judged a checkpoint"
 
 @dataclass(frozen=True)
 class _Seen:
-    mark: Stamp
+    """A run as it was read, and the stamps of what would make it another one; `spoilt` are files that were unusable."""
+
     run: RunExports
+    marks: tuple[Stamp, Stamp]
+    spoilt: Mapping[Path, Stamp]
+
+    def stands(self, marks: tuple[Stamp, Stamp]) -> bool:
+        """Whether nothing has changed since."""
+        return self.marks == marks and all(stamp_of(path) == stamp for path, stamp in self.spoilt.items())
 
 
 class ExportStore:
@@ -264,19 +272,27 @@ class ExportStore:
         return {*self._names.ids[-self._newest :], *self._changed, *part}
 
     def _look(self, folder: RunFolder) -> bool:
-        """Looks at the exports of a run. Returns whether they are others than before."""
-        mark = stamp_of(folder.exports)
+        """Looks at the exports of a run. Returns whether they, or its aliases, may be others than before."""
+        marks = stamp_of(folder.exports), stamp_of(folder.aliases)
         seen = self._seen.get(folder.id)
-        if seen is not None and seen.mark == mark:
+        if seen is not None and seen.stands(marks):
             return False
-        exports = [
-            export for step in listed_steps(folder.exports) if (export := self._export(folder, step)) is not None
-        ]
+        exports, spoilt = [], {folder.spec: stamp_of(folder.spec)}
+        for step in listed_steps(folder.exports):
+            path = folder.export(step) / MANIFEST
+            stamp = stamp_of(path)
+            if (export := self._export(folder, step, path)) is not None:
+                exports.append(export)
+            else:
+                spoilt[path] = stamp
         exports.sort(key=lambda export: export.rank, reverse=True)
         if seen is not None:
             self._changed[folder.id] = self._clock()
-        run = replace(seen.run if seen is not None else self._named(folder), exports=tuple(exports))
-        self._seen[folder.id] = _Seen(mark=mark, run=run)
+        known = None if seen is None or seen.run.name is None else seen.run
+        run = replace(known or self._named(folder), exports=tuple(exports))
+        if run.name is not None:
+            del spoilt[folder.spec]  # it never changes
+        self._seen[folder.id] = _Seen(run=run, marks=marks, spoilt=spoilt)
         return True
 
     def _named(self, folder: RunFolder) -> RunExports:
@@ -287,8 +303,7 @@ class ExportStore:
             return RunExports(id=folder.id, name=None)
         return RunExports(id=folder.id, name=spec.name, significant=spec.promotion == "significant")
 
-    def _export(self, folder: RunFolder, step: int) -> Export | None:
-        path = folder.export(step) / MANIFEST
+    def _export(self, folder: RunFolder, step: int, path: Path) -> Export | None:
         try:
             manifest = read_record(path, ExportManifest)
             if (manifest.run, manifest.step) != (folder.id, step):

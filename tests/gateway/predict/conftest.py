@@ -184,6 +184,7 @@ def make_serving(models: ModelVolume) -> Iterator[Callable[..., Serving]]:
         image_limits: ImageLimits | None = None,
         load: Any = None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = lambda: 5.0,
     ) -> Serving:
         registry = CollectorRegistry()
         told: list[tuple[str, str]] = []
@@ -194,7 +195,7 @@ def make_serving(models: ModelVolume) -> Iterator[Callable[..., Serving]]:
             load=load or OnnxLoader(threads=1, largest_batch=max_batch),
             metrics=metrics,
             clock=clock,
-            wall=lambda: 5.0,
+            wall=wall,
             tell=lambda run, kind, message, **details: told.append((run, message)),
             max_loaded=max_loaded,
         )

@@ -19,6 +19,7 @@ RAISED = [
     errors.ImageTruncatedError,
     errors.ImageCorruptError,
     errors.ImageAnimatedError,
+    errors.InputError,
     errors.InstancesError,
     errors.MediaTypeError,
     errors.BodyTooLargeError,

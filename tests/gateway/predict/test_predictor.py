@@ -146,6 +146,28 @@ def test_least_recently_used_model_goes_and_comes_back_when_asked(models, make_s
     asyncio.run(story())
 
 
+def test_as_many_models_as_are_asked_for_at_once_are_not_in_memory_at_once(models, make_serving) -> None:
+    real, held = OnnxLoader(threads=1, largest_batch=2), []
+    for step in range(6):
+        models.export(A, step)
+
+    def load(export):
+        held.append(made[0].metric("tandem_predict_loaded_models") if made else 0)
+        return real(export)
+
+    made = []
+    made.append(make_serving(load=load, max_loaded=2))
+
+    async def ask() -> list[int]:
+        asked = [asyncio.ensure_future(made[0].predictor.model(A, step=step)) for step in range(6)]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(made[0].predictor.refresh)
+        return [(await each).manifest.step for each in asked]
+
+    assert asyncio.run(ask()) == [0, 1, 2, 3, 4, 5]
+    assert max(held) <= 2
+
+
 def test_step_is_answered_by_its_own_export_and_shares_the_room_of_all_models(models, make_serving) -> None:
     for step in (1, 2, 3):
         models.export(A, step, precision=step / 10)

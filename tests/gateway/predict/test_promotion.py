@@ -1,7 +1,9 @@
 """When aliases move, when they do not, and that they never point at what cannot answer."""
 
+import asyncio
 import logging
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from services.gateway.predict.models import OnnxLoader
 from shared import atomic
 from shared.answers import Answers, encode_answers, file_record
 from shared.errors import ConflictError, CorruptExportError, NotFoundError
+from shared.locks import exports_lock
 from shared.records import Aliases, Canary, Verdict, read_record, write_record
 from shared.spec import RunSpec
 from tests.gateway.conftest import Client
@@ -406,3 +409,43 @@ def test_on_a_full_disk_aliases_stay_and_models_answer(
         assert points(again) == {BEST: 20, LATEST: 30, "mine": 30}
     again.predictor.refresh()
     assert points(again) == {BEST: 10, LATEST: 10}
+
+
+def test_who_sets_an_alias_learns_what_became_of_it_though_another_ends_it_at_once(serving: Any) -> None:
+    async def both() -> Any:
+        change, catalog = serving.predictor.change, serving.predictor.catalog()
+        put = asyncio.ensure_future(
+            change(lambda promotion, _: promotion.place(catalog.run(A), "mine", step=10, pinned=None, reason="x"))
+        )
+        ended = asyncio.ensure_future(change(lambda promotion, _: promotion.remove(catalog.run(A), "mine", reason="y")))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(serving.predictor.refresh)
+        await ended
+        return await put
+
+    assert asyncio.run(both()).step == 10
+    assert "mine" not in points(serving)
+
+
+def test_an_alias_is_not_set_in_a_run_that_is_deleted_in_this_moment(models: Any, serving: Any) -> None:
+    folder = models.volume.run(A)
+
+    def put() -> None:
+        try:
+            place(serving, "stable", 10)
+        except NotFoundError as error:
+            refused.append(str(error))
+
+    place(serving, "mine", 10)
+    refused: list[str] = []
+    setting = threading.Thread(target=put)
+    with exports_lock(folder):  # as the one who deletes it
+        setting.start()
+        setting.join(0.3)
+        assert setting.is_alive(), "it waits"
+        folder.root.rename(models.volume.runs / ".trash-a")
+    setting.join(10)
+    assert "was removed in this moment" in refused[0]
+    assert not folder.root.exists()
+    serving.predictor.refresh()
+    assert set(serving.predictor.catalog().runs) == set()

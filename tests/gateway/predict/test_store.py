@@ -108,6 +108,32 @@ def test_export_with_a_bad_manifest_is_reported_by_its_file_and_passed_over(
     assert [problem.where for problem in problems] == [str(path)]
 
 
+@pytest.mark.parametrize("size", [0, 10, None])
+def test_export_whose_manifest_comes_later_than_its_folder_is_found(models, size: int | None) -> None:
+    path = models.export(OLD, 1) / "manifest.json"
+    whole = path.read_bytes()
+    path.unlink()
+    if size is not None:
+        path.write_bytes(whole[:size])
+    store = ExportStore(models.volume)
+    for _ in range(2):
+        assert store.scan().run(OLD).exports == ()
+    path.write_bytes(whole)
+    assert [export.manifest.step for export in store.scan().resolve(OLD).exports] == [1]
+
+
+def test_run_whose_spec_was_half_copied_has_its_name_once_that_is_whole(models) -> None:
+    models.add_run(OLD, name="flowers")
+    models.export(OLD, 1)
+    path = models.volume.run(OLD).spec
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20])
+    store = ExportStore(models.volume)
+    assert store.scan().resolve(OLD).name is None
+    path.write_bytes(whole)
+    assert store.scan().resolve("flowers").id == OLD
+
+
 def test_run_with_a_bad_spec_still_serves_by_its_id(models) -> None:
     models.export(OLD, 1)
     models.volume.run(OLD).spec.write_text("{")
