@@ -15,7 +15,7 @@ from services.gateway.access.keyring import Keyring
 from services.gateway.access.rates import Rates
 from services.gateway.examples import exemplify
 from services.gateway.metrics import RequestMetrics
-from services.gateway.middleware import BodyLimit, Counted, Guard, Hangup
+from services.gateway.middleware import BodyLimit, Counted, Guard, Hangup, Heads
 from services.gateway.parts import Parts
 from services.gateway.queries import refuse_unknown
 from services.gateway.routes import bulk, examples, health, places, results, runs, specs, streams
@@ -63,6 +63,7 @@ def create_app(
         redoc_url=None,
         dependencies=[Depends(refuse_unknown)],
         middleware=[
+            Middleware(Heads),
             Middleware(Hangup),
             Middleware(Counted, metrics=RequestMetrics(registry)),
             Middleware(Guard),

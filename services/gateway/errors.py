@@ -232,7 +232,8 @@ def allowed_methods(app: FastAPI, path: str) -> list[str]:
     for route in iter_route_contexts(app.routes):
         if route.path is not None and compile_path(route.path)[0].match(path):
             fitting.setdefault(route.path, set()).update(route.methods or ())
-    return sorted(fitting[max(fitting, key=_said)]) if fitting else []
+    found = fitting[max(fitting, key=_said)] if fitting else set()
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 def _said(template: str) -> int:

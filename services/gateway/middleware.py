@@ -16,6 +16,33 @@ THROWN_AWAY_BYTES = 65_536
 """What may be left of a body without the connection being given up for it."""
 
 
+class Heads:
+    """Answers HEAD as GET would be answered, without the body: load balancers and watchers ask so.
+
+    Everything inside sees a GET, its scopes and its metrics included.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI connection."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        over = False
+
+        async def bare(message: Message) -> None:
+            nonlocal over
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not over:  # a stream, too, ends with its first part
+                over = True
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app({**scope, "method": "GET"}, receive, bare)
+
+
 class BodyLimit:
     """Refuses bodies over a limit while they stream in, whatever their Content-Length says.
 

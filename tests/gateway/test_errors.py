@@ -85,15 +85,23 @@ def test_an_unknown_route_is_404_in_the_one_shape(client: Any) -> None:
 def test_a_wrong_method_is_405_and_lists_those_of_every_route_of_the_path(client: Any) -> None:
     answer = client.request("PATCH", "/v1/things/a")
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "DELETE, GET"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD"
     assert problem(answer)["code"] == "method_not_allowed"
 
 
 def test_a_wrong_method_of_a_verb_is_405_and_names_the_verbs_own_methods(bench: Any) -> None:
     client = bench.client()
-    for method in ("GET", "PATCH", "DELETE", "OPTIONS"):
+    for method in ("GET", "HEAD", "PATCH", "DELETE", "OPTIONS"):
         answer = client.request(method, "/v1/runs/20260101-120000-shapes-ab12:stop", json={})
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST"), method
+
+
+def test_head_is_answered_like_get_without_the_body(client: Any) -> None:
+    for path, status in (("/livez", 200), ("/v1/things/a", 200), ("/v1/things/away", 503), ("/v1/nothing", 404)):
+        got, headed = client.get(path), client.request("HEAD", path)
+        assert (headed.status_code, headed.content) == (status, b"")
+        assert headed.headers == got.headers, path
+    assert 'code="200",method="GET",route="/v1/things/{name}"} 2.0' in client.get("/metrics").text
 
 
 def test_a_body_announced_over_the_limit_is_413(client: Any) -> None:

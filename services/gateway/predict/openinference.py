@@ -85,10 +85,10 @@ class OpenInference:
     def model_ready(self, name: str, *, version: str | None = None) -> Reply:
         """Whether this model can be asked; what is not in memory is loaded when it is."""
         try:
-            _, export = self._asked(name, version)
-            failure = self._predictor.failure(export)
-            if failure is not None and version is not None:
-                raise UnavailableError(f"it cannot be served: {failure}")
+            run, export = self._asked(name, version)
+            failures = [self._predictor.failure(each) for each in (run.exports if version is None else (export,))]
+            if None not in failures:  # of a run another one answers as long as there is one that can
+                raise UnavailableError(f"it cannot be served: {failures[0]}")
         except TandemError as error:
             return plain_refusal(error)
         return _reply({"name": name, "ready": True})

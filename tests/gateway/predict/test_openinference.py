@@ -211,6 +211,23 @@ def test_what_is_not_there_or_not_ready_is_said_in_the_protocols_shape(models, m
         assert isinstance(site.get(path).json()["error"], str)
 
 
+def test_model_is_ready_as_long_as_one_of_its_exports_answers(models, make_serving, bench) -> None:
+    models.export(RUN, 1, precision=0.9, data=b"spoilt")
+    serving = make_serving()
+    app = create_app(
+        replace(bench.parts, predictor=serving.predictor), registry=bench.registry, routers=serving.routers()
+    )
+    ready = f"/v2/models/{RUN}"
+    client = bench.client_of(app)
+    for path in (f"{ready}/ready", f"{ready}/versions/1/ready"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    models.export(RUN, 2, precision=0.1)
+    serving.predictor.refresh()
+    assert client.get(f"{ready}/ready").status_code == 200
+    assert client.get(f"{ready}/versions/1/ready").status_code == 503
+
+
 def test_server_without_a_judged_model_is_live_and_not_ready(make_serving, bench) -> None:
     serving = make_serving()
     app = create_app(

@@ -150,7 +150,7 @@ def test_a_finished_run_cannot_be_stopped(bench: Any) -> None:
 
 def test_a_wrong_method_on_a_run_says_which_there_are(bench: Any) -> None:
     answer = bench.client().request("DELETE", "/v1/runs")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
 def test_an_unknown_query_parameter_is_refused(bench: Any) -> None:
