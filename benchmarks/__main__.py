@@ -45,9 +45,11 @@ class Benchmark:
 
 BENCHMARKS = [
     Benchmark("training", "The trainer beside Keras `fit`", photographs=True),
+    Benchmark("step", "Where a step's time goes", photographs=True),
     Benchmark("checkpointing", "What a checkpoint costs the training"),
     Benchmark("summaries", "What TensorBoard's summaries cost the training"),
     Benchmark("evaluation", "The evaluator beside Keras `evaluate`"),
+    Benchmark("following", "How soon after a commit its evaluation begins"),
     Benchmark("politeness", "What an evaluator costs the training beside it"),
     Benchmark("serving", "The gateway's predictions beside three peers"),
     Benchmark("pages", "What open pages cost the gateway"),

@@ -10,16 +10,15 @@ import argparse
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.processes import program
 from benchmarks.report import Report, add_output
 from services.cli.lines import Points, svg_lines
 from shared.layout import RunFolder, Volume, listed_steps
@@ -67,17 +66,6 @@ class Samples:
             f"from {late[0]:.0f} to {late[-1]:.0f} MiB, greatest {max(late):.0f} MiB, "
             f"a line through them grows by {self.growth(steps):+.2f} MiB per 10,000 steps"
         )
-
-
-@contextlib.contextmanager
-def program(name: str, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One of the services, until the block ends."""
-    process = subprocess.Popen([sys.executable, "-m", name, *flags], stderr=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def watch(folder: RunFolder, spec: RunSpec, trainer: subprocess.Popen[bytes], evaluator: int) -> dict[str, Samples]:

@@ -14,18 +14,16 @@ Niceness has no effect among processes of real-time priority, so do not give it 
 """
 
 import argparse
-import contextlib
-import os
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
+from benchmarks.processes import program, until
 from benchmarks.report import Report, add_output
 from shared.checkpoints import Arrays, Checkpoint, CheckpointStore, spec_digest
 from shared.layout import RunFolder, Volume
@@ -33,9 +31,6 @@ from shared.records import EvaluatorStatus, SeriesPoint, read_lines, read_record
 from shared.spec import CadenceSpec, DatasetSpec, RunSpec
 
 TRAINED, JUDGED = "20260101-000000-trained-0000", "20260101-000000-judged-0000"
-DEADLINE = 300.0
-
-T = TypeVar("T")
 
 
 class Scene:
@@ -96,8 +91,8 @@ def main() -> int:
         for run in (TRAINED, JUDGED):
             write_record(volume.run(run).spec, spec)
         with (
-            _running("services.trainer", "--volume", root, "--run", TRAINED),
-            _running("services.evaluator", "--volume", root, "--run", JUDGED) as evaluator,
+            program("services.trainer", "--volume", root, "--run", TRAINED),
+            program("services.evaluator", "--volume", root, "--run", JUDGED) as evaluator,
         ):
             first = until(lambda: _newest(volume.run(TRAINED)), "a checkpoint")
             groups = {kind: first.load(kind) for kind in (*first.manifest.weights, "optimizer")}
@@ -118,38 +113,10 @@ def main() -> int:
     return 0
 
 
-def until(value: Callable[[], T | None], what: str) -> T:
-    """Waits for something."""
-    deadline = time.monotonic() + DEADLINE
-    while (found := value()) is None:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} never came")
-        time.sleep(0.05)
-    return found
-
-
 def _newest(folder: RunFolder) -> Checkpoint | None:
     store = CheckpointStore(folder)
     steps = [step for step in store.steps() if step > 0]
     return store.open(steps[-1]) if steps else None
-
-
-@contextlib.contextmanager
-def _running(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "TANDEM_"))}
-    environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
 
 
 def _flags() -> argparse.Namespace:

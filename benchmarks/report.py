@@ -96,10 +96,10 @@ class Report:
 def shown(arguments: Sequence[str]) -> list[str]:
     """A command's arguments without where files lie on this machine."""
     words = list(arguments)
-    for flag in ("--output", "--volume", "--plot", "--plots", "--data", "--model"):
+    for flag in ("--output", "--volume", "--plot", "--plots", "--data", "--model", "--with"):
         if flag in words:
             at = words.index(flag)
-            words[at : at + 2] = [flag, "…"] if flag in {"--data", "--model"} else []
+            words[at : at + 2] = [flag, "…"] if flag in {"--data", "--model", "--with"} else []
     return words
 
 

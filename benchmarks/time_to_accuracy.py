@@ -3,6 +3,10 @@
 Each run is a whole `tandem up` on a volume of its own: gateway, evaluator and trainer, from the command's start on,
 with imports, compilation and evaluation. Seconds are those from the start to each verdict's own time. Seeds come one
 after the other, recipes in turns. Writes every verdict as JSON, and draws EMA and raw precision against seconds.
+
+A recipe that would take hours can be stopped on the way: `--limit cifar10-tutorial=600`. `--with FILE` takes the runs
+of an earlier JSON file in, so that recipes can be compared without training all of them again; `--seeds` without a
+number trains none.
 """
 
 import argparse
@@ -13,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
@@ -48,7 +53,7 @@ class Attempt:
     """One run: its verdicts in the order of time, and how busy the machine was meanwhile.
 
     `others` is the share of the processors' time that processes outside of the run used; with much of it the seconds
-    say little.
+    say little. `limit` is after how many seconds it was stopped before it had made its `steps`; None: it made them.
     """
 
     recipe: str
@@ -59,6 +64,7 @@ class Attempt:
     others: float
     idle: float
     verdicts: list[Judged]
+    limit: float | None = None
 
     def first(self, target: float, decay: float) -> Judged | None:
         """The first verdict on this average that reaches the target."""
@@ -69,11 +75,20 @@ class Attempt:
         return max((one.step, one.precision_at_1) for one in self.verdicts if one.decay == decay)[1]
 
 
-def attempt(recipe: str, *, seed: int, data: Path | None, changes: dict[str, Any]) -> tuple[Attempt, RunSpec]:
+def attempt(
+    recipe: str, *, seed: int, data: Path | None, changes: dict[str, Any], limit: float | None = None
+) -> Attempt:
     """Trains a recipe once with `tandem up`, and reads the verdicts.
 
+    Args:
+        recipe: Its name.
+        seed: Laid over it.
+        data: Where the data set's files are.
+        changes: Laid over it, too.
+        limit: Seconds after which it is stopped; None: it makes all its steps.
+
     Raises:
-        SystemExit: It failed; says where its last words are.
+        SystemExit: It failed, and its last words stand above; or nothing was judged before it was stopped.
     """
     values = overlay(recipes.load(recipe), overlay(changes, {"seed": seed}))
     spec = parse_spec(values, source=recipe)
@@ -83,15 +98,17 @@ def attempt(recipe: str, *, seed: int, data: Path | None, changes: dict[str, Any
         volume = Volume(Path(root) / "volume")
         flags = [*("--recipe", str(file), "--volume", str(volume.root)), *(["--data", str(data)] if data else [])]
         before, began, clock = _processor_seconds(), time.time(), time.monotonic()
-        done = subprocess.run([sys.executable, "-m", "services.cli", "up", *flags], check=False)
+        status = _up(flags, limit=limit)
         seconds = time.monotonic() - clock
-        if done.returncode:
-            raise SystemExit(f"tandem up ended with {done.returncode}")
+        if status:
+            raise SystemExit(f"tandem up ended with {status}")
         shares = [
             (after - start) / (seconds * available_processors())
             for start, after in zip(before, _processor_seconds(), strict=True)
         ]
-        (folder,) = (volume.run(path.name) for path in volume.runs.iterdir() if not path.name.startswith("."))
+        verdicts = [one for folder in _runs(volume) for one in judged(folder, spec, began=began)]
+        if not {None, spec.ema.decays[0]} <= {one.decay for one in verdicts}:
+            raise SystemExit(f"{recipe} was not judged within {seconds:.0f} s; lower its cadence.checkpoint_steps")
         return Attempt(
             recipe=recipe,
             seed=seed,
@@ -100,8 +117,25 @@ def attempt(recipe: str, *, seed: int, data: Path | None, changes: dict[str, Any
             own=shares[0],
             others=max(0.0, 1 - shares[0] - shares[1]),
             idle=shares[1],
-            verdicts=judged(folder, spec, began=began),
-        ), spec
+            verdicts=verdicts,
+            limit=limit if limit is not None and seconds >= limit else None,
+        )
+
+
+def _up(flags: Sequence[str], *, limit: float | None) -> int:
+    """The status of `tandem up`; 0 if it was asked to stop, after so many seconds."""
+    process = subprocess.Popen([sys.executable, "-m", "services.cli", "up", *flags])
+    try:
+        return process.wait(limit)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+        return 0
+
+
+def _runs(volume: Volume) -> list[RunFolder]:
+    names = [path.name for path in volume.runs.glob("[!.]*")]
+    return [volume.run(name) for name in names]
 
 
 def judged(folder: RunFolder, spec: RunSpec, *, began: float) -> list[Judged]:
@@ -128,6 +162,20 @@ def judged(folder: RunFolder, spec: RunSpec, *, began: float) -> list[Judged]:
     )
 
 
+def earlier(record: Mapping[str, Any]) -> list[Attempt]:
+    """The runs that an earlier JSON file of this benchmark holds."""
+    return [
+        Attempt(**{**one, "verdicts": [Judged(**verdict) for verdict in one["verdicts"]]})
+        for one in record.get("attempts", [])
+    ]
+
+
+def merged(before: Sequence[Attempt], now: Sequence[Attempt]) -> list[Attempt]:
+    """Earlier runs and those of now; of the same recipe and seed the one of now counts."""
+    again = {(one.recipe, one.seed) for one in now}
+    return [*(one for one in before if (one.recipe, one.seed) not in again), *now]
+
+
 def summary(attempts: list[Attempt], *, decay: float, target: float) -> str:
     """A table of the attempts at one recipe, and their means."""
     rows = ["| seed | EMA precision at 1 | raw | seconds to the target | seconds in all | others |", "| --- " * 6 + "|"]
@@ -147,23 +195,36 @@ def summary(attempts: list[Attempt], *, decay: float, target: float) -> str:
 
 
 def add_figures(report: Report, attempts: list[Attempt], *, decay: float, target: float, within: float) -> None:
-    """What the attempts at one recipe come to."""
-    name = f"{attempts[0].recipe}, mean of {len(attempts)} seeds"
-    report.add(f"{name}: EMA precision at 1", mean(one.last(decay) for one in attempts), "", at_least=target)
-    report.add("… from the command to the end", mean(one.seconds for one in attempts), "s", at_most=within)
+    """What the attempts at one recipe come to. Where one was stopped on the way nothing is expected of them."""
+    name = f"{attempts[0].recipe}, mean of {len(attempts)} seeds" if len(attempts) > 1 else attempts[0].recipe
+    precision, seconds = mean(one.last(decay) for one in attempts), mean(one.seconds for one in attempts)
+    stopped = [one.limit for one in attempts if one.limit is not None]
+    if stopped:
+        report.add(f"{name}, stopped after {mean(stopped):.0f} s: EMA precision at 1", precision, "")
+        return
+    report.add(f"{name}: EMA precision at 1", precision, "", at_least=target)
+    report.add("… from the command to the end", seconds, "s", at_most=within)
     reached = [found.seconds for one in attempts if (found := one.first(target, decay)) is not None]
     if len(reached) == len(attempts):
         report.add(f"… to the verdict of {target:g}", mean(reached), "s", at_most=within)
 
 
-def picture(attempts: list[Attempt], *, title: str) -> str:
-    """Precision of averages and raw weights against seconds, as SVG."""
+def picture(attempts: Sequence[Attempt], *, title: str, logarithmic: bool = False) -> str:
+    """Precision of averages and raw weights against seconds since the command, as SVG.
+
+    Args:
+        attempts: Each is two curves, or more where there are several averages.
+        title: Stands above them.
+        logarithmic: Each doubling of the seconds is as wide as another; or else the axis begins at the command.
+    """
     curves: dict[str, Points] = {}
     for one in attempts:
         for decay in sorted({found.decay for found in one.verdicts}, key=lambda decay: decay or 0.0, reverse=True):
             name = f"{one.recipe} {one.seed} {'raw' if decay is None else 'EMA'}"
             curves[name] = [(found.seconds, found.precision_at_1) for found in one.verdicts if found.decay == decay]
-    return svg_lines(curves, title=title, across="seconds", width=max(720, 130 * len(curves)))
+    across = "seconds since the command" + (" (logarithmic)" if logarithmic else "")
+    begin = None if logarithmic else 0.0
+    return svg_lines(curves, title=title, across=across, begin=begin, logarithmic=logarithmic)
 
 
 def _processor_seconds() -> tuple[float, float]:
@@ -173,34 +234,53 @@ def _processor_seconds() -> tuple[float, float]:
     return own.ru_utime + own.ru_stime, idle / os.sysconf("SC_CLK_TCK")
 
 
+def _limit(text: str) -> tuple[str, float]:
+    """What `--limit` says: a recipe's name and seconds."""
+    recipe, _, seconds = text.partition("=")
+    return recipe, float(seconds)
+
+
 def main() -> None:
     """Measures, prints, writes and draws."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.time_to_accuracy")
     parser.add_argument("--recipe", action="append", help="a recipe's name; may be repeated (cifar10-fast)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--target", type=float, default=TARGET)
     parser.add_argument("--within", type=float, default=SECONDS, help="seconds that the target is to take (600)")
     parser.add_argument("--data", type=Path, help="where the data set's files are")
     parser.add_argument("--set", type=yaml.safe_load, default={}, help="YAML laid over the recipes, as {steps: 500}")
+    parser.add_argument(
+        "--limit", type=_limit, action="append", default=[], metavar="RECIPE=SECONDS", help="stop it after so long"
+    )
+    parser.add_argument("--with", type=Path, dest="before", metavar="FILE", help="an earlier JSON file to take in")
     add_output(parser)
     parser.add_argument("--plot", type=Path, help="an SVG file to write")
+    parser.add_argument("--logarithmic", action="store_true", help="seconds of the plot on a logarithmic axis")
     given = parser.parse_args()
-    attempts: list[Attempt] = []
-    decays: dict[str, float] = {}
+    before: dict[str, Any] = {}
+    if given.before is not None:
+        before = json.loads(given.before.read_text(encoding="utf-8"))
+    done: list[Attempt] = []
     with Report("time_to_accuracy", given.output) as report:
         for seed in given.seeds:
             for recipe in given.recipe or ["cifar10-fast"]:
-                done, spec = attempt(recipe, seed=seed, data=given.data, changes=given.set)
-                attempts.append(done)
-                decays[recipe] = spec.ema.decays[0]
-                print(json.dumps(asdict(done)), flush=True)
-        for recipe, decay in decays.items():
+                one = attempt(
+                    recipe, seed=seed, data=given.data, changes=given.set, limit=dict(given.limit).get(recipe)
+                )
+                done.append(one)
+                print(json.dumps(asdict(one)), flush=True)
+        attempts = merged(earlier(before), done)
+        for recipe in dict.fromkeys(one.recipe for one in attempts):
             own = [one for one in attempts if one.recipe == recipe]
+            decay = parse_spec(overlay(recipes.load(recipe), given.set), source=recipe).ema.decays[0]
             add_figures(report, own, decay=decay, target=given.target, within=given.within)
             print(f"\n{recipe}, EMA of decay {decay}\n{summary(own, decay=decay, target=given.target)}")
         report.details["attempts"] = [asdict(one) for one in attempts]
+        if before:
+            report.details["earlier"] = {key: before[key] for key in ("command", "time", "machine")}
     if given.plot is not None:
-        given.plot.write_text(picture(attempts, title="precision at 1 by seconds"), encoding="utf-8")
+        drawn = picture(attempts, title="precision at 1 by seconds", logarithmic=given.logarithmic)
+        given.plot.write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

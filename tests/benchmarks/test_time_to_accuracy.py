@@ -1,9 +1,14 @@
+import json
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks import time_to_accuracy
+from benchmarks.__main__ import RESULTS
 from benchmarks.report import Report
-from benchmarks.time_to_accuracy import Attempt, Judged, add_figures, judged, picture, summary
+from benchmarks.time_to_accuracy import Attempt, Judged, add_figures, attempt, earlier, judged, merged, picture, summary
 from shared.layout import Volume
 from shared.records import Verdict, write_record
 from shared.spec import EmaSpec, RunSpec
@@ -65,5 +70,49 @@ def test_verdicts_are_read_in_the_order_of_time_and_without_those_that_have_no_f
 def test_a_picture_has_a_curve_of_averages_and_one_of_raw_weights_for_each_run():
     drawn = picture([of(0, 0.5, 0.8), of(0, 0.3, 0.4, recipe="tutorial")], title="precision")
     assert drawn.count("<polyline") == 4
-    for name in ("fast 0 EMA", "fast 0 raw", "tutorial 0 EMA", ">seconds<"):
+    for name in ("fast 0 EMA", "fast 0 raw", "tutorial 0 EMA", ">seconds since the command<"):
         assert name in drawn
+
+
+def test_the_axis_of_a_picture_begins_at_the_command_unless_it_is_logarithmic():
+    attempts = [of(0, *([0.5] * 16))]
+    linear, logarithmic = (picture(attempts, title="", logarithmic=each) for each in (False, True))
+    assert [label in linear for label in (">0<", ">400<", ">1,600<")] == [True] * 3
+    assert [label in logarithmic for label in (">100<", ">200<", ">400<", ">800<", ">1,600<")] == [True] * 5
+    assert "seconds since the command (logarithmic)" in logarithmic
+
+
+def test_of_a_recipe_that_was_stopped_on_the_way_nothing_is_expected():
+    report = Report("time_to_accuracy", None)
+    add_figures(report, [replace(of(0, 0.5), limit=100.0)], decay=DECAY, target=0.87, within=600.0)
+    (figure,) = report.figures
+    assert (figure.name, figure.value, figure.met) == ("fast, stopped after 100 s: EMA precision at 1", 0.5, None)
+
+
+def test_earlier_runs_are_taken_in_unless_they_were_made_again():
+    before = [of(0, 0.5), of(1, 0.6), of(0, 0.3, recipe="tutorial")]
+    record = json.loads(json.dumps({"attempts": [asdict(one) for one in before]}))
+    for one in record["attempts"]:
+        del one["limit"]  # as files from before there was one
+    assert earlier(record) == before
+    assert merged(before, [again := of(1, 0.7)]) == [before[0], before[2], again]
+
+
+def test_the_committed_runs_can_be_drawn_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plot, output = tmp_path / "precision.svg", tmp_path / "found.json"
+    committed = RESULTS / "time_to_accuracy.json"
+    arguments = ["--seeds", "--with", str(committed), "--plot", str(plot), "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", ["time_to_accuracy", *arguments])
+    time_to_accuracy.main()
+    before, now = (json.loads(path.read_text()) for path in (committed, output))
+    assert now["figures"] == before["figures"]
+    assert [one["verdicts"] for one in now["attempts"]] == [one["verdicts"] for one in before["attempts"]]
+    assert now["earlier"]["time"] == before["time"]
+    assert str(tmp_path) not in now["command"] and str(committed) not in now["command"]
+    assert plot.read_text().count("<polyline") == 2 * len(before["attempts"])
+
+
+def test_a_run_that_was_not_judged_before_its_limit_says_so():
+    # Nothing starts within so short a time.
+    with pytest.raises(SystemExit, match="was not judged within"):
+        attempt("cifar10-fast", seed=0, data=None, changes={"dataset": {"kind": "shapes"}}, limit=1.0)

@@ -101,3 +101,22 @@ def test_a_greater_value_stands_higher() -> None:
     first, second = (tuple(map(float, point.split(","))) for point in (line.get("points") or "").split())
     assert first[0] < second[0]
     assert first[1] > second[1]
+
+
+def test_names_that_do_not_fit_into_one_row_go_on_in_the_next() -> None:
+    space = "{http://www.w3.org/2000/svg}"
+    names = [f"a name of some length {number}" for number in range(6)]
+    tree = ElementTree.fromstring(svg_lines({name: [(0, 1.0), (10, 2.0)] for name in names}, title=""))
+    texts = [text for text in tree.findall(f"{space}text") if text.text in names]
+    rows = sorted({float(text.get("y") or "") for text in texts})
+    assert len(texts) == len(names) and len(rows) > 1
+    assert all(float(text.get("x") or "") + 7 * len(text.text or "") <= 720 for text in texts)
+    heights = [float(point.split(",")[1]) for point in (tree.find(f"{space}polyline").get("points") or "").split()]
+    assert min(heights) > rows[-1]
+
+
+def test_a_logarithmic_axis_gives_each_doubling_the_same_width() -> None:
+    tree = ElementTree.fromstring(svg_lines({"a": [(10, 1.0), (20, 1.5), (40, 2.0)]}, title="", logarithmic=True))
+    line = tree.find("{http://www.w3.org/2000/svg}polyline")
+    first, second, third = (float(point.split(",")[0]) for point in (line.get("points") or "").split())
+    assert second - first == pytest.approx(third - second, abs=0.2)
