@@ -60,12 +60,15 @@ class AugmentSpec(Part):
     """How a training picture is distorted. Evaluation uses `crop` (centrally) and the standardisation alone.
 
     `brightness` is the greatest shift on the scale 0-255; `contrast` the range of the factor around each channel's
-    mean. With `pad` the picture is first padded by reflection on every side, then cropped at random.
+    mean. With `pad` the picture is first padded by reflection on every side, then cropped at random. `flip: alternate`
+    tosses a coin for each example once, and from then on mirrors it in every second epoch: any two epochs in a row show
+    both sides of everything, where coins at each step would show half of the examples the same way again.
     """
 
     crop: int | None = Field(default=24, ge=1, le=4096, description="side of the square crop; null: the whole picture")
     pad: int = Field(default=0, ge=0, le=64)
-    flip: bool = True
+    flip: bool | Literal["alternate"] = True
+    cutout: int = Field(default=0, ge=0, le=4096, description="side of a square greyed at a random place; 0: none")
     brightness: NotNegative = 63.0
     contrast: tuple[Positive, Positive] | None = (0.2, 1.8)
     standardize: Literal["image", "dataset"] = "image"

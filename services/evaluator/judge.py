@@ -157,12 +157,14 @@ class Workshop:
             DatasetError, SpecError: It cannot be read or cropped.
         """
         train, statistics = self.dataset(spec).train, self.statistics(spec)
+        # Where flips alternate over the epochs, a coin shows as many pictures from either side.
+        augment = spec.augment.model_copy(update={"flip": bool(spec.augment.flip)})
         size = min(spec.batch_size, len(train))
         count = max(1, min(examples, len(train)) // size)
         chosen = np.random.default_rng(spec.seed).choice(len(train), size * count, replace=False)
         for number in range(count):
             images, _ = train.gather(chosen[number * size : (number + 1) * size].astype(np.int64))
-            yield training_view(images, spec.augment, statistics, seed=spec.seed, step=number, batch_size=size)
+            yield training_view(images, augment, statistics, seed=spec.seed, step=number, batch_size=size)
 
     def _prepared(self, spec: RunSpec, augment: AugmentSpec) -> Iterator[tuple[Any, Labels]]:
         test, statistics = self.dataset(spec).test, self.statistics(spec)

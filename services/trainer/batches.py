@@ -8,6 +8,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 
+import numpy as np
+
 from services.trainer.engine import Batch
 from services.trainer.order import SampleOrder
 from shared.data.examples import Examples
@@ -21,18 +23,25 @@ class PrefetchedBatches:
         order: In which order.
         batch_size: Examples a step.
         ahead: How many finished batches may wait.
+        alternate: Whether each example is mirrored in every second epoch; see `AugmentSpec.flip`.
     """
 
-    def __init__(self, *, examples: Examples, order: SampleOrder, batch_size: int, ahead: int) -> None:
+    def __init__(
+        self, *, examples: Examples, order: SampleOrder, batch_size: int, ahead: int, alternate: bool = False
+    ) -> None:
         self._examples = examples
         self._order = order
         self._batch_size = batch_size
         self._ahead = ahead
+        self._alternate = alternate
 
     def batch(self, step: int) -> Batch:
         """The batch of one step, made now."""
-        indices = self._order.indices(start=step * self._batch_size, count=self._batch_size)
-        images, labels = self._examples.gather(indices)
+        place = {"start": step * self._batch_size, "count": self._batch_size}
+        images, labels = self._examples.gather(self._order.indices(**place))
+        if self._alternate:
+            mirrored = self._order.mirrored(**place)
+            images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
         return Batch(step=step, images=images, labels=labels)
 
     def batches(self, *, start: int, stop: int) -> Generator[Batch, None, None]:

@@ -6,9 +6,10 @@ with the process. Here every epoch is a full permutation of the data set, the be
 exactly once an epoch; and any position can be computed at once, so a resumed run goes on with the very next example.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.data.examples import Indices
 
@@ -40,6 +41,25 @@ class SampleOrder:
             start += len(part)
             count -= len(part)
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def mirrored(self, *, start: int, count: int) -> npt.NDArray[np.bool_]:
+        """Whether the examples at positions `start` to `start + count - 1` are shown mirrored, if flips alternate.
+
+        A coin for each example, keyed by the seed, says it for the even epochs; in the odd ones it is the other way.
+
+        Returns:
+            bool [count].
+        """
+        epochs = np.arange(start, start + count, dtype=np.int64) // self._examples
+        odd: npt.NDArray[np.bool_] = epochs % 2 == 1
+        return odd ^ self._coins[self.indices(start=start, count=count)]
+
+    @cached_property
+    def _coins(self) -> npt.NDArray[np.bool_]:
+        # A key that no epoch has.
+        words = np.random.Philox(key=np.array([self._seed, 2**64 - 1], np.uint64)).random_raw(self._examples)
+        heads: npt.NDArray[np.bool_] = words % 2 == 1
+        return heads
 
     def _permute(self, epoch: int) -> Indices:
         words = np.random.Philox(key=np.array([self._seed, epoch], np.uint64)).random_raw(self._examples)

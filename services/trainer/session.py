@@ -216,6 +216,7 @@ class Session:
             order=SampleOrder(seed=self._spec.seed, examples=len(dataset.train)),
             batch_size=self._spec.batch_size,
             ahead=self._settings.trainer_prefetch,
+            alternate=self._spec.augment.flip == "alternate",
         )
         summaries = Summaries(
             engine=engine,

@@ -5,7 +5,7 @@ global batch), whichever part of the batch is asked for, so nothing of it needs 
 evaluation view is made of plain slicing and arithmetic, so that it can be exported together with the network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ def view_shape(augment: AugmentSpec, image_shape: tuple[int, int, int]) -> tuple
     """The shape of a picture as the network sees it: [crop, crop, channels], or the whole picture.
 
     Raises:
-        SpecError: The crop or the padding is too large for the pictures.
+        SpecError: The crop, the padding or the square that is cut out is too large for the pictures.
     """
     height, width, channels = image_shape
     if augment.pad >= min(height, width):
@@ -28,11 +28,12 @@ def view_shape(augment: AugmentSpec, image_shape: tuple[int, int, int]) -> tuple
             f"is {augment.pad}; pictures of {height} x {width} can be padded by reflection by less than their side",
             where="augment.pad",
         )
-    if augment.crop is None:
-        return image_shape
-    if augment.crop > min(height, width):
+    if augment.crop is not None and augment.crop > min(height, width):
         raise SpecError(f"is {augment.crop}, and the pictures are {height} x {width}", where="augment.crop")
-    return augment.crop, augment.crop, channels
+    rows, columns = (height, width) if augment.crop is None else (augment.crop, augment.crop)
+    if augment.cutout >= min(rows, columns):
+        raise SpecError(f"is {augment.cutout}, and the network sees {rows} x {columns}", where="augment.cutout")
+    return rows, columns, channels
 
 
 def evaluation_view(images: Any, augment: AugmentSpec, statistics: ChannelStatistics | None = None) -> Any:
@@ -62,7 +63,9 @@ def training_view(
     batch_size: int,
     first: Any = 0,
 ) -> Any:
-    """What the network sees of pictures when it learns: distorted at random, then standardised.
+    """What the network sees of pictures when it learns: distorted at random, standardised, and a square greyed.
+
+    Flips that alternate are not made here but by who makes the batches, since they go by examples and epochs.
 
     Args:
         images: uint8 [n, height, width, channels], at positions `first` to `first` + n - 1 of the global batch.
@@ -77,7 +80,7 @@ def training_view(
         float32 [n, crop, crop, channels].
     """
     chances = Chances.draw(seed=seed, step=step, batch_size=batch_size).part(first, tf.shape(images)[0])
-    return standardize(distort(images, augment, chances), augment, statistics)
+    return cut_out(standardize(distort(images, augment, chances), augment, statistics), augment, chances)
 
 
 @dataclass(frozen=True)
@@ -89,17 +92,20 @@ class Chances:
     flip: Any
     brightness: Any
     contrast: Any
+    cut_top: Any
+    cut_left: Any
 
     @classmethod
     def draw(cls, *, seed: int, step: Any, batch_size: int) -> "Chances":
         """The numbers of a whole global batch, a function of the arguments alone, the same on every device."""
         key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
-        return cls(*tf.unstack(tf.random.stateless_uniform([5, batch_size], key, alg="philox")))
+        # The generator fills row by row: whoever adds a row at the end leaves those before it as they were.
+        rows = len(fields(cls))
+        return cls(*tf.unstack(tf.random.stateless_uniform([rows, batch_size], key, alg="philox")))
 
     def part(self, first: Any, count: Any) -> "Chances":
         """The numbers of `count` pictures from position `first` on."""
-        rows = slice(first, first + count)
-        return Chances(self.top[rows], self.left[rows], self.flip[rows], self.brightness[rows], self.contrast[rows])
+        return Chances(*(getattr(self, field.name)[first : first + count] for field in fields(self)))
 
 
 def distort(images: Any, augment: AugmentSpec, chances: Chances) -> Any:
@@ -118,7 +124,7 @@ def distort(images: Any, augment: AugmentSpec, chances: Chances) -> Any:
     pad = augment.pad
     row = _offsets(chances.top, height + 2 * pad - rows)[:, None] + np.arange(rows, dtype=np.int32) - pad
     column = np.broadcast_to(np.arange(columns, dtype=np.int32), (1, columns))
-    if augment.flip:
+    if augment.flip is True:
         column = tf.where(chances.flip[:, None] < 0.5, column[:, ::-1], column)
     column = _offsets(chances.left, width + 2 * pad - columns)[:, None] + column - pad
     # One gather does padding, cropping and mirroring: each pixel's place is worked out, then fetched once.
@@ -154,6 +160,30 @@ def standardize(view: Any, augment: AugmentSpec, statistics: ChannelStatistics |
     # A picture of one colour has no deviation: the floor keeps it at zero instead of dividing by nothing.
     floor = np.float32(size**-0.5)
     return tf.reshape(centred / tf.maximum(deviation, floor), [-1, *view.shape[1:]])
+
+
+def cut_out(view: Any, augment: AugmentSpec, chances: Chances) -> Any:
+    """Sets a square of each picture to zero, which is grey once it is standardised (Cutout, DeVries and Taylor 2017).
+
+    The square lies within the picture and is `cutout` wide, wherever it lies: what is hidden is the same each time.
+
+    Args:
+        view: float32 [n, height, width, channels].
+        augment: `cutout` is used.
+        chances: The random numbers, n of each.
+    """
+    side = augment.cutout
+    if not side:
+        return view
+    height, width = view.shape[1:3]
+
+    def shown(chance: Any, length: int) -> Any:
+        start = _offsets(chance, length - side)[:, None]
+        place = np.arange(length, dtype=np.int32)
+        return (place < start) | (place >= start + side)
+
+    kept = shown(chances.cut_top, height)[:, :, None] | shown(chances.cut_left, width)[:, None, :]
+    return tf.where(kept[..., None], view, 0.0)
 
 
 def _channel_means(view: Any) -> Any:

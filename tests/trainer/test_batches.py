@@ -45,6 +45,24 @@ def until(condition, *, seconds: float = 10.0) -> None:
         time.sleep(0.001)
 
 
+def test_flips_that_alternate_show_either_side_of_each_example_in_two_epochs() -> None:
+    dataset, order = small_dataset(examples=14), SampleOrder(seed=1, examples=14)
+    batches = PrefetchedBatches(examples=dataset.train, order=order, batch_size=7, ahead=1, alternate=True)
+    shown: dict[int, set[bytes]] = {example: set() for example in range(14)}
+
+    for step in range(4):
+        batch = batches.batch(step)
+        indices = order.indices(start=step * 7, count=7)
+        images, labels = dataset.train.gather(indices)
+        assert np.array_equal(batch.labels, labels)
+        for example, image, plain in zip(indices, batch.images, images, strict=True):
+            assert image.dtype == np.uint8
+            assert image.tobytes() in {plain.tobytes(), plain[:, ::-1].tobytes()}
+            shown[int(example)].add(image.tobytes())
+
+    assert all(len(sides) == 2 for sides in shown.values())
+
+
 def test_batches_follow_the_order_across_the_ends_of_epochs() -> None:
     dataset = small_dataset(examples=10)
     order = SampleOrder(seed=1, examples=10)

@@ -62,3 +62,29 @@ def test_each_example_is_equally_likely_at_each_place() -> None:
 
     # 4,000 draws at p = 1/4 deviate by 27 (one sigma); five sigmas are never met by chance.
     assert np.abs(counts - 1000).max() < 137
+
+
+@settings(deadline=None)
+@given(start=st.integers(0, 500), count=st.integers(0, 200), examples=st.integers(1, 60))
+def test_which_examples_are_mirrored_does_not_depend_on_what_is_asked_for_at_once(
+    start: int, count: int, examples: int
+) -> None:
+    whole = SampleOrder(seed=3, examples=examples).mirrored(start=0, count=700)
+
+    piece = SampleOrder(seed=3, examples=examples).mirrored(start=start, count=count)
+
+    assert piece.dtype == np.bool_
+    assert np.array_equal(piece, whole[start : start + count])
+
+
+def test_each_example_is_mirrored_in_every_second_epoch() -> None:
+    order, examples = SampleOrder(seed=3, examples=1000), 1000
+    by_example = np.empty((4, examples), bool)
+    for epoch in range(4):
+        place = {"start": epoch * examples, "count": examples}
+        by_example[epoch, order.indices(**place)] = order.mirrored(**place)
+
+    assert np.array_equal(by_example[0], by_example[2])
+    assert np.array_equal(by_example[1], by_example[3])
+    assert np.array_equal(by_example[0], ~by_example[1])
+    assert 450 < by_example[0].sum() < 550

@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -93,11 +95,56 @@ def test_shifts_and_factors_fill_their_ranges_evenly() -> None:
     assert factors.mean() == pytest.approx(1.0, abs=0.03)
 
 
-def test_the_five_chances_of_a_picture_have_nothing_to_do_with_each_other() -> None:
-    drawn = chances(batch_size=4000)
-    rows = np.stack([drawn.top, drawn.left, drawn.flip, drawn.brightness, drawn.contrast])
-    between = np.corrcoef(rows) - np.eye(5)
+def rows(drawn: Chances) -> np.ndarray:
+    return np.stack([getattr(drawn, field.name) for field in fields(drawn)])
+
+
+def test_the_chances_of_a_picture_have_nothing_to_do_with_each_other() -> None:
+    drawn = rows(chances(batch_size=4000))
+    between = np.corrcoef(drawn) - np.eye(len(drawn))
     assert np.abs(between).max() < 0.06
+
+
+def test_the_chances_of_earlier_releases_are_still_the_same() -> None:
+    # Runs that were begun with five rows go on with the same pictures.
+    key = tf.constant([7, 3], tf.int64)
+    earlier = tf.random.stateless_uniform([5, 1000], key, alg="philox").numpy()
+    np.testing.assert_array_equal(rows(chances(step=3, batch_size=1000))[:5], earlier)
+
+
+def test_a_square_within_the_picture_is_greyed_and_nothing_else(images: np.ndarray) -> None:
+    spec = PLAIN.model_copy(update={"cutout": 12})
+    corners = set()
+    for step in range(20):
+        view = training_view(images, spec, seed=1, step=step, batch_size=BATCH).numpy()
+        whole = training_view(images, PLAIN, seed=1, step=step, batch_size=BATCH).numpy()
+        for picture, uncut in zip(view, whole, strict=True):
+            hidden = (picture == 0).all(axis=2)
+            places = np.argwhere(hidden)
+            top, left = places.min(axis=0)
+            assert len(places) == 12 * 12
+            assert hidden[top : top + 12, left : left + 12].all()
+            np.testing.assert_array_equal(picture[~hidden], uncut[~hidden])
+            corners.add((int(top), int(left)))
+    assert {top for top, _ in corners} == {left for _, left in corners} == set(range(21))
+
+
+def test_a_part_of_a_batch_is_cut_as_in_the_whole(images: np.ndarray) -> None:
+    spec = PLAIN.model_copy(update={"cutout": 5})
+    whole = training_view(images, spec, seed=1, step=3, batch_size=BATCH).numpy()
+    part = training_view(images[9:20], spec, seed=1, step=3, batch_size=BATCH, first=9).numpy()
+    np.testing.assert_allclose(part, whole[9:20], rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_is_cut_out_or_mirrored_when_a_picture_is_judged(images: np.ndarray) -> None:
+    spec = AugmentSpec(cutout=9, flip="alternate")
+    np.testing.assert_array_equal(evaluation_view(images, spec), evaluation_view(images, TUTORIAL))
+
+
+def test_flips_that_alternate_are_left_to_who_makes_the_batches(images: np.ndarray) -> None:
+    alternate = AugmentSpec(flip="alternate")
+    unflipped = AugmentSpec(flip=False)
+    np.testing.assert_array_equal(distort(images, alternate, chances()), distort(images, unflipped, chances()))
 
 
 def test_a_step_distorts_alike_whenever_it_is_made_and_unlike_other_steps_and_seeds(images: np.ndarray) -> None:
@@ -163,10 +210,12 @@ def test_standardising_by_the_data_set_without_its_figures_is_refused(images: np
     ("spec", "words"),
     [
         (AugmentSpec(crop=33), r"augment\.crop: is 33, and the pictures are 32 x 40"),
+        (AugmentSpec(cutout=24), r"augment\.cutout: is 24, and the network sees 24 x 24"),
+        (AugmentSpec(crop=None, cutout=32), r"augment\.cutout: is 32, and the network sees 32 x 40"),
         (AugmentSpec(pad=32), r"augment\.pad: is 32; .*less than their side"),
     ],
 )
-def test_a_crop_or_padding_too_large_for_the_pictures_is_refused(spec: AugmentSpec, words: str) -> None:
+def test_a_crop_padding_or_cut_too_large_for_the_pictures_is_refused(spec: AugmentSpec, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         view_shape(spec, (32, 40, 3))
 
