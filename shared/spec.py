@@ -96,9 +96,13 @@ class ModelSpec(Part):
 
 
 class OptimizerSpec(Part):
-    """How weights follow gradients: plain SGD, or with (Nesterov) momentum, and decoupled weight decay if asked."""
+    """How weights follow gradients: plain SGD, or with (Nesterov) momentum, and decoupled weight decay if asked.
 
-    kind: Literal["sgd"] = "sgd"
+    Under `muon` the kernels of convolutions go the same way in all directions at once: what momentum gives is made
+    orthogonal first. For networks with batch normalisation. Everything else follows as under `sgd`.
+    """
+
+    kind: Literal["sgd", "muon"] = "sgd"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     nesterov: bool = False
     weight_decay: NotNegative = Field(default=0.0, description="decoupled, multiplied by the rate; kernels alone")
@@ -106,6 +110,7 @@ class OptimizerSpec(Part):
     bias_rate: Positive = Field(
         default=1.0, description="factor of the rate, for biases and the shifts of batch normalisation alone"
     )
+    muon_rate: Positive = Field(default=0.2, description="factor of the rate, for kernels of convolutions under muon")
 
 
 class ConstantRate(Part):

@@ -171,7 +171,15 @@ def test_averages_cover_the_moving_statistics_and_leave_the_weights_alone() -> N
     assert_equal_bits({"raw": snapshots[0]["raw"]}, {"raw": snapshots[1]["raw"]})
 
 
-@pytest.mark.parametrize("spec", [TUTORIAL, BATCH_NORMALISED], ids=["tutorial", "batch normalisation and momentum"])
+MUON = BATCH_NORMALISED.model_copy(
+    update={
+        "augment": BATCH_NORMALISED.augment.model_copy(update={"cutout": 5}),
+        "optimizer": BATCH_NORMALISED.optimizer.model_copy(update={"kind": "muon"}),
+    }
+)
+
+
+@pytest.mark.parametrize("spec", [TUTORIAL, MUON], ids=["tutorial", "batch normalisation, Muon, squares cut out"])
 def test_a_new_process_goes_on_from_a_snapshot_with_the_same_bits(spec: RunSpec, tmp_path: Path) -> None:
     middle, end = 77, 200
     engine = build(spec)
