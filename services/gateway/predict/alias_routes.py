@@ -30,7 +30,7 @@ AliasName = Annotated[
         json_schema_extra={"pattern": f"^{ALIAS.pattern}$"},  # `checked_alias` says what is wrong
     ),
 ]
-Step = Annotated[int, Field(ge=0, le=10**15, description="of the export")]
+Step = Annotated[int, Field(strict=True, ge=0, le=10**15, description="of the export")]
 Reason = Annotated[str, Field(max_length=500, description="for the history")]
 
 

@@ -109,7 +109,7 @@ class TensorFlowServing:
         if unknown := values.keys() - _KNOWN:
             raise InstancesError("is not known", where=min(unknown)[:80])
         signature = values.get("signature_name") or DEFAULT_SIGNATURE
-        if signature not in SIGNATURES:
+        if not isinstance(signature, str) or signature not in SIGNATURES:
             raise InstancesError(
                 f"there is no signature {str(signature)[:80]!r}", where="signature_name", hint=f"There are {_LISTED}"
             )

@@ -151,6 +151,8 @@ def test_a_canary_ends_when_it_is_told_to_or_its_alias_moves(client: Client, ser
     [
         ("PUT aliases/stable", {"step": 15}, 404, "there is no export of step 15"),
         ("PUT aliases/stable", {"pinned": True}, 404, "there is no alias stable"),
+        ("PUT aliases/stable", {"step": True}, 422, "body.step: Input should be a valid integer"),
+        ("PUT aliases/best/canary", {"step": "10", "share": 0.5}, 422, "body.step: Input should be a valid integer"),
         ("PUT aliases/stable", {}, 422, "neither step nor pinned"),
         ("PUT aliases/Not One", {"step": 10}, 422, "is not an alias"),
         ("PUT aliases/stable/canary", {"step": 10, "share": 0.5}, 404, "there is no alias stable"),

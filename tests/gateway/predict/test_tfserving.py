@@ -153,6 +153,7 @@ BAD = {
     "both": (b'{"instances": [1], "inputs": [1]}', 400, "body"),
     "unknown key": (b'{"instances": [1], "instance": 1}', 400, "instance"),
     "unknown signature": (b'{"instances": [1], "signature_name": "x"}', 400, "signature_name"),
+    "signature that is no text": (b'{"instances": [1], "signature_name": ["logits"]}', 400, "signature_name"),
     "unknown input": (b'{"instances": [{"pictures": 1}]}', 400, "instances.0"),
     "no instances": (b'{"instances": []}', 400, "instances"),
     "a number": (b'{"inputs": 1}', 400, "inputs"),
