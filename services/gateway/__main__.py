@@ -17,6 +17,7 @@ from services.gateway.access.audit import Audit
 from services.gateway.access.keyring import Keyring
 from services.gateway.access.rates import Rates
 from services.gateway.app import create_app
+from services.gateway.arrival import trainable_later
 from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
 from services.gateway.feed import Feed
@@ -151,6 +152,7 @@ def _steer_and_serve(
         backoff=settings.gateway_backoff_seconds,
         longest_backoff=settings.gateway_longest_backoff_seconds,
         stop_grace=settings.gateway_stop_grace_seconds,
+        arriving=lambda folder: trainable_later(folder, now=time.time()),
         shelve=Shelver(index=index, control=runs, journal=journal, slots=slots).step,
     )
     loop = ReconcileLoop(

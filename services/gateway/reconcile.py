@@ -24,7 +24,7 @@ from services.gateway.metrics import RunMetrics
 from services.gateway.situation import Situation, worked
 from services.gateway.slots import Slot, Slots, greatest_fence, is_over
 from shared.errors import ConflictError, TandemError, UnavailableError
-from shared.layout import Volume
+from shared.layout import RunFolder, Volume
 from shared.lifecycle import StopEvent
 from shared.records import Assignment, write_record
 
@@ -55,6 +55,7 @@ class Reconciler:
         longest_backoff: Where the doubling ends.
         stop_grace: Seconds that a trainer has to follow what is desired before it gets SIGTERM, and then again as many
             before it is killed.
+        arriving: Whether a run is still being copied onto the volume, so that it is not to be gone on with yet.
         shelve: Called at the end of each step, to put away runs that have settled.
     """
 
@@ -75,6 +76,7 @@ class Reconciler:
         backoff: float,
         longest_backoff: float,
         stop_grace: float,
+        arriving: Callable[[RunFolder], bool] = lambda folder: False,
         shelve: Callable[[], None] = lambda: None,
     ) -> None:
         self._volume = volume
@@ -91,6 +93,7 @@ class Reconciler:
         self._backoff = backoff
         self._longest_backoff = longest_backoff
         self._stop_grace = stop_grace
+        self._arriving = arriving
         self._shelve = shelve
         self._due: dict[str, float] = {}
         self._overdue: dict[str, float] = {}
@@ -238,8 +241,9 @@ class Reconciler:
 
     def _fill(self) -> None:
         """Gives every free slot a run: first its own, if one is to go on there, then the first in the queue."""
-        # Until every run is known, nobody knows which of them is next.
-        waiting = [] if self._index.unread else self._control.queue()
+        # Until every run is known, nobody knows which of them is next. What is still being copied is not gone on with.
+        queue = [] if self._index.unread else self._control.queue()
+        waiting = (each.run for each in queue if not self._arriving(each.run.folder))
         for slot in self._slots.now:
             if slot.seen.alive or slot.problem is not None:
                 continue
@@ -249,8 +253,8 @@ class Reconciler:
             elif (run := self._last_turn(slot)) is not None:
                 if self._clock() >= self._due.get(run.id, 0.0):
                     self._assign(slot, run)
-            elif waiting and not slot.seen.retired:
-                self._assign(slot, waiting.pop(0).run)
+            elif not slot.seen.retired and (first := next(waiting, None)) is not None:
+                self._assign(slot, first)
         # What was just started must be seen by whoever asks for states before the next step.
         self._slots.look()
 

@@ -136,6 +136,7 @@ class Bench:
         self.awake = AWAKE
         self.woken = 0
         self.missing: Exception | None = None
+        self.copied: set[str] = set()
         self.restart()
 
     def restart(self) -> None:
@@ -173,6 +174,7 @@ class Bench:
             backoff=1,
             longest_backoff=3,
             stop_grace=60,
+            arriving=lambda folder: folder.id in self.copied,
             shelve=Shelver(
                 index=self.index, control=self.runs, journal=self.journal, slots=self.slots, awake=self.awake
             ).step,

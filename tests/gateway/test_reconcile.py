@@ -37,6 +37,18 @@ def test_every_slot_is_filled(bench: Any) -> None:
     assert bench.state(third) == "queued"
 
 
+def test_a_run_that_is_still_being_copied_is_not_started_and_holds_nobody_up(bench: Any) -> None:
+    copied, other = bench.start(), bench.start()
+    bench.copied = {copied}
+    bench.launcher.names = ["slot-0", "slot-1"]
+    bench.step()
+    assert bench.assignment("slot-0").run == other
+    assert (bench.state(copied), bench.launcher.started) == ("queued", ["slot-0"])
+    bench.copied = set()
+    bench.step()
+    assert bench.assignment("slot-1").run == copied
+
+
 def test_a_slot_of_an_earlier_configuration_gets_no_new_run(bench: Any) -> None:
     bench.launcher.retired = {"slot-0"}
     bench.start()

@@ -18,8 +18,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from services.gateway.arrival import arriving
 from services.gateway.predict.aliases import BEST, AliasBook, Tell
-from services.gateway.predict.arrival import arriving
 from services.gateway.predict.inbox import Inbox, Order, Result
 from services.gateway.predict.memory import Key, ModelMemory
 from services.gateway.predict.metrics import PredictMetrics

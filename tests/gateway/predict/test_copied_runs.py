@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from services.gateway.arrival import STILL_SECONDS
 from services.gateway.predict.aliases import BEST, LATEST
-from services.gateway.predict.arrival import STILL_SECONDS
 from shared.errors import NotFoundError, UnavailableError
 from shared.layout import Volume
 from shared.records import Aliases, Canary, read_record
