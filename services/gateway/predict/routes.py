@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.access.scopes import needs
+from services.gateway.convertors import NAME
 from services.gateway.errors import documented
 from services.gateway.predict.aliases import AUTOMATIC, BEST
 from services.gateway.predict.classify import DEFAULT_TOP, MOST_TOP, Classifier
@@ -145,7 +146,7 @@ def router(*, predictor: Predictor, classifier: Classifier, serving: TensorFlowS
             views.insert(0, _view(BEST, catalog.best, predictor))
         return ModelsView(models=views)
 
-    @routes.get("/v1/models/{model}", response_model=ModelStatusView, responses=plainly())
+    @routes.get(f"{PREFIX}{{model:{NAME}}}", response_model=ModelStatusView, responses=plainly())
     @needs("read", "predict")
     async def show_model(model: str) -> Any:
         """What answers now for a run's id, a run's name (its newest run), or `best`; and each version's state."""

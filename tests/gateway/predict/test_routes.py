@@ -54,9 +54,13 @@ def test_errors_have_the_one_shape(site) -> None:
 
 def test_other_methods_and_paths_are_left_to_routing(site) -> None:
     assert site.request("GET", "/v1/models/best:nothing").status_code == 404
-    assert site.request("PUT", "/v1/models/best:classify").status_code == 405
+    for method in ("PUT", "GET", "HEAD", "OPTIONS"):
+        for verb in ("classify", "predict"):
+            answer = site.request(method, f"/v1/models/best:{verb}")
+            assert (answer.status_code, answer.headers["allow"]) == (405, "POST"), method
+    assert site.request("POST", "/v1/models/best:regress").status_code == 404
     assert site.request("POST", "/v1/models/a/b:classify").status_code == 404
-    assert site.request("POST", "/v1/models/:classify").status_code == 405
+    assert site.request("POST", "/v1/models/:classify").status_code == 404
 
 
 def test_models_are_listed_best_first_with_what_answers_now(site) -> None:
