@@ -2,9 +2,10 @@
 
 The tutorial's recipe is trained in stretches, by the trainer's own loop with its batches, series and summaries, in
 turns with averages and without. Averages are within the graph of a step, so they cost what the stretches differ by,
-round by round. The rest is timed where it happens: the loop's wait for the next batch, the processor time of the thread
-that gathers batches, a point of the series, a summary; and alone, with every round, a batch's distortion and a
-heartbeat. What checkpoints cost is measured by `benchmarks.checkpointing`.
+round by round; on a busy machine, where that is lost in the noise, their update alone tells more. The rest is timed
+where it happens: the loop's wait for the next batch, the processor time of the thread that gathers batches, a point of
+the series, a summary; and alone, with every round, a batch's distortion and a heartbeat. What checkpoints cost is
+measured by `benchmarks.checkpointing`.
 """
 
 import argparse
@@ -44,7 +45,7 @@ from shared.spec import EmaSpec, RunSpec, overlay, parse_spec
 RECIPE = "cifar10-tutorial"
 SUMMARY_STEPS = 100
 BEATS = 5
-BATCHES = 10
+REPEATS = 10
 
 Source = TypeVar("Source", bound=PrefetchedBatches)
 
@@ -81,6 +82,7 @@ class Round:
         plain: Without.
         distorting: Seconds of a batch's distortion.
         distorting_processor: The same, of processors.
+        averaging: Seconds of an update of the averages.
         beat: Seconds of a processor for a heartbeat.
     """
 
@@ -88,6 +90,7 @@ class Round:
     plain: Stretch
     distorting: float
     distorting_processor: float
+    averaging: float
     beat: float
 
 
@@ -220,19 +223,20 @@ def measure(spec: RunSpec, volume: Volume, *, rounds: int, steps: int) -> list[R
         Scene(spec=spec, dataset=dataset, engine=_engine(one, dataset), folder=volume.run(name), steps=steps)
         for name, one in (("whole", spec), ("plain", bare))
     )
-    distorting = _distorting(spec, dataset)
+    distort, average = _distorting(spec, dataset), _averaging(spec, dataset)
     found = []
     for number in range(-1, rounds):
         # Whoever comes second finds a machine that is a little warmer, so they change places.
         pair = {scene: scene.stretch() for scene in ((whole, plain) if number % 2 else (plain, whole))}
-        wall, processor = distorting()
+        (distorting, distorting_processor), (averaging, _) = _alone(distort), _alone(average)
         if number >= 0:  # before that the graphs are built
             found.append(
                 Round(
                     whole=pair[whole],
                     plain=pair[plain],
-                    distorting=wall,
-                    distorting_processor=processor,
+                    distorting=distorting,
+                    distorting_processor=distorting_processor,
+                    averaging=averaging,
                     beat=_beating(whole.heartbeat),
                 )
             )
@@ -246,7 +250,8 @@ class Parts:
     """Medians over the rounds in seconds; `gathering`, `pipeline`, `processor` and `beat` in those of processors.
 
     `step` is a whole one: its share of series and summaries is in it. `averages` holds the quartiles of the differences
-    between stretches with and without them, a step each. `pipeline` is gathering and distorting a batch.
+    between stretches with and without them, a step each, and `averaging` is their update alone. `pipeline` is gathering
+    and distorting a batch.
     """
 
     step: float
@@ -256,6 +261,7 @@ class Parts:
     distorting: float
     pipeline: float
     averages: tuple[float, float, float]
+    averaging: float
     point: float
     summary: float
     beat: float
@@ -281,6 +287,7 @@ class Parts:
             distorting=median(lambda one: one.distorting),
             pipeline=gathering + median(lambda one: one.distorting_processor),
             averages=(low, middle, high),
+            averaging=median(lambda one: one.averaging),
             point=point,
             summary=summary,
             beat=median(lambda one: one.beat),
@@ -301,12 +308,12 @@ def table(parts: Parts, spec: RunSpec, *, interval: float) -> str:
     """Where a step goes, in Markdown."""
     every, per_summary = spec.cadence.log_steps, _summary_steps(spec)
     beats = parts.beat / interval * parts.step
-    low, average, high = parts.averages
+    (low, average, high), alone = parts.averages, 1e3 * parts.averaging
     own = parts.step - parts.waiting - parts.distorting - average - parts.point / every - parts.summary / per_summary
     lines = [
         ("forwards, backwards, update of the weights: the rest", own, ""),
         ("distorting", parts.distorting, "timed alone"),
-        ("averages", average, f"difference; half of the rounds from {1e3 * low:.2f} to {1e3 * high:.2f} ms"),
+        ("averages", average, f"difference, half of them {1e3 * low:.2f} to {1e3 * high:.2f} ms; alone {alone:.2f} ms"),
         ("waiting for the next batch", parts.waiting, "timed in the loop"),
         (f"series, every {every} steps", parts.point / every, f"{1e3 * parts.point:.2f} ms each"),
         (f"summaries, every {per_summary} steps", parts.summary / per_summary, f"{1e3 * parts.summary:.1f} ms each"),
@@ -329,6 +336,7 @@ def add_figures(report: Report, parts: Parts, spec: RunSpec, *, interval: float)
     report.add("of it, averages: the median difference to steps without", average, "%", at_most=2)
     report.add("… a quarter of the differences is below", low, "%")
     report.add("… and a quarter above", high, "%")
+    report.add("… their update alone", 100 * parts.averaging / parts.step, "%")
     together = 100 * parts.telling(spec, interval=interval)
     report.add("of it, summaries, series and heartbeats together", together, "%", at_most=2)
     report.details["parts"] = asdict(parts)
@@ -355,8 +363,8 @@ def _engine(spec: RunSpec, dataset: Dataset) -> Engine:
     )
 
 
-def _distorting(spec: RunSpec, dataset: Dataset) -> Callable[[], tuple[float, float]]:
-    """Measures the distortion of a batch alone: seconds, and those of processors."""
+def _distorting(spec: RunSpec, dataset: Dataset) -> Callable[[int], Any]:
+    """Distorts a batch, always the same pictures; compiled."""
     import tensorflow as tf  # noqa: PLC0415
 
     from shared.ml.preprocess import training_view  # noqa: PLC0415
@@ -368,16 +376,38 @@ def _distorting(spec: RunSpec, dataset: Dataset) -> Callable[[], tuple[float, fl
 
     signature = [tf.TensorSpec(images.shape, tf.uint8), tf.TensorSpec([], tf.int64)]
     compiled = tf.function(distort, input_signature=signature, autograph=False)
-    compiled(images, np.int64(0))[0, 0, 0, 0].numpy()
+    return lambda step: compiled(images, np.int64(step))
 
-    def run() -> tuple[float, float]:
-        wall, processor = time.perf_counter(), time.process_time()
-        for step in range(BATCHES):
-            last = compiled(images, np.int64(step))
-        last[0, 0, 0, 0].numpy()  # waits for the device
-        return (time.perf_counter() - wall) / BATCHES, (time.process_time() - processor) / BATCHES
 
-    return run
+def _averaging(spec: RunSpec, dataset: Dataset) -> Callable[[int], Any]:
+    """Updates averages of the network's weights, which stay as they are; compiled."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    from services.trainer.averages import Averages, shares  # noqa: PLC0415
+    from shared.ml.models import build_model  # noqa: PLC0415
+    from shared.ml.preprocess import view_shape  # noqa: PLC0415
+    from shared.ml.weights import named_variables  # noqa: PLC0415
+
+    shape = view_shape(spec.augment, dataset.train.image_shape)
+    model = build_model(spec.model, image_shape=shape, classes=len(dataset.classes), seed=spec.seed)
+    averages = Averages(weights=named_variables(model), decays=spec.ema.decays)
+
+    def update(shares: Any) -> Any:
+        averages.update(shares)
+        return shares
+
+    signature = [tf.TensorSpec([len(spec.ema.decays)], tf.float32)]
+    compiled = tf.function(update, input_signature=signature, autograph=False)
+    return lambda step: compiled(shares(spec.ema.decays, step + 1))
+
+
+def _alone(call: Callable[[int], Any]) -> tuple[float, float]:
+    """Seconds that a call takes, and those of processors."""
+    wall, processor = time.perf_counter(), time.process_time()
+    for step in range(REPEATS):
+        made = call(step)
+    made.numpy()  # waits for the device
+    return (time.perf_counter() - wall) / REPEATS, (time.process_time() - processor) / REPEATS
 
 
 def _beating(heartbeat: Heartbeat) -> float:
