@@ -150,7 +150,7 @@ def main() -> None:
             )
             report.add(f"{name} takes, of the trainer's time", by_time, "", at_least=1.5)
             report.add("… and of its processor time", by_processor, "")
-        report.details |= {"task": asdict(task), "rounds": rounds, "peaks": [asdict(one) for one in peaks]}
+        report.details |= {"task": task.shown(), "rounds": rounds, "peaks": [asdict(one) for one in peaks]}
 
 
 if __name__ == "__main__":

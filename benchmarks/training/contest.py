@@ -26,6 +26,12 @@ class Task:
         """The task as a command line argument."""
         return json.dumps(asdict(self))
 
+    def shown(self) -> dict[str, object]:
+        """The task without where its files lie on this machine."""
+        values = asdict(self)
+        del values["volume"]
+        return values | {"dataset": {"kind": self.dataset["kind"]}}
+
     @classmethod
     def from_json(cls, text: str) -> "Task":
         """The task out of a command line argument."""
