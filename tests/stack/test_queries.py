@@ -153,6 +153,9 @@ def prometheus(
     )  # fmt: skip
     gateway = f"http://127.0.0.1:{ports['gateway']}"
     until(lambda: read_json(f"{gateway}/livez"), seconds=60, what="the gateway")
+    found = Prometheus(url=f"http://127.0.0.1:{ports['prometheus']}", since=since)
+    # What grows with the run is scraped before it grows, or nobody sees that it does.
+    until(lambda: found.ask("tandem_predict_swaps_total") or None, seconds=60, what="a scrape of the gateway")
     run = read_json(f"{gateway}/v1/runs", {"spec": SPEC})["id"]
     pixels = [[[128, 64, 32]] * 32] * 32
 
@@ -168,14 +171,12 @@ def prometheus(
         )
 
     until(two_judged, seconds=120, what="a second verdict")
-    url = f"http://127.0.0.1:{ports['prometheus']}"
-    found = Prometheus(url=url, since=since)
-    until(
-        lambda: found.ask("rate(tandem_evaluation_seconds_count[15m]) > 0") or None,
-        seconds=30,
-        what="a scraped verdict",
-    )
-    until(lambda: found.ask("job:tandem_predict_slow:ratio_rate5m") or None, seconds=30, what="a scraped prediction")
+    for expression, what in {
+        "rate(tandem_evaluation_seconds_count[15m]) > 0": "a scraped verdict",
+        "job:tandem_predict_slow:ratio_rate5m": "a scraped prediction",
+        "increase(tandem_predict_swaps_total[30s]) > 0": "a scraped exchange of models",
+    }.items():
+        until(lambda expression=expression: found.ask(expression) or None, seconds=60, what=what)
     return found
 
 
