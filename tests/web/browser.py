@@ -39,12 +39,14 @@ class Visit:
         url: Of the gateway.
         elsewhere: Requests to other hosts; each was refused.
         faults: What the page's console says of errors, the policy's refusals among them.
+        excused: Words of those that the test itself brings about.
     """
 
     page: Page
     url: str
     elsewhere: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    excused: list[str] = field(default_factory=list)
 
     def watch(self) -> "Visit":
         self.page.set_default_timeout(PATIENCE)
@@ -75,8 +77,11 @@ class Visit:
         return self
 
     def expected(self, fault: str) -> None:
-        """Forgets faults that the test itself brought about."""
-        self.faults = [each for each in self.faults if fault not in each]
+        """Excuses faults that the test itself brings about; the console may tell of them late."""
+        self.excused.append(fault)
+
+    def unexpected(self) -> list[str]:
+        return [each for each in self.faults if not any(words in each for words in self.excused)]
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)

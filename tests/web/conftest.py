@@ -57,4 +57,4 @@ def visit(browser: Any, gateway: GatewayProcess) -> Iterator[Callable[..., Visit
     for each in visits:
         each.page.context.close()
     assert [each.elsewhere for each in visits] == [[]] * len(visits)
-    assert [each.faults for each in visits] == [[]] * len(visits)
+    assert [each.unexpected() for each in visits] == [[]] * len(visits)
