@@ -115,7 +115,9 @@ def test_a_checkpoint_is_pinned_unpinned_and_forked(visit: Open, gateway: Gatewa
         end(gateway, run, *made)
 
 
-def test_chosen_runs_are_paused_resumed_killed_and_deleted_together(visit: Open, gateway: GatewayProcess) -> None:
+def test_chosen_runs_are_paused_resumed_stopped_restarted_killed_and_deleted_together(
+    visit: Open, gateway: GatewayProcess
+) -> None:
     runs = [start(gateway, name=name) for name in ("first", "second")]
     try:
         gateway.reaches(runs[0], "running", step=1)
@@ -132,9 +134,14 @@ def test_chosen_runs_are_paused_resumed_killed_and_deleted_together(visit: Open,
                 confirm(page, name)
             expect(page.locator(".toast", has_text=f"{name}: 2 of 2 runs")).to_be_visible()
             wait_for(lambda: tuple(sorted(gateway.run(run)["state"] for run in runs)) == states)
+            shown = page.locator("tr", has=page.get_by_label(re.compile("^Choose (first|second)$")))
+            for state in set(states):  # as far as the page knows, too, which asks only runs that allow it
+                expect(shown.and_(page.locator(f'[data-state="{state}"]'))).to_have_count(states.count(state))
 
         ask("Pause", "paused", "paused")
         ask("Resume", "queued", "running")
+        ask("Stop", "stopped", "stopped", sure=True)
+        ask("Restart", "queued", "running")
         ask("Kill", "stopped", "stopped", sure=True)
         expect(bulk.get_by_role("button", name="Pause")).to_have_count(0)
         bulk.get_by_role("button", name="Delete", exact=True).click()
