@@ -20,6 +20,10 @@ SECONDS ?= 600
 SEED    ?=
 # What `make test` is given besides, such as ARGS='-k recipes'.
 ARGS   ?=
+# How many processes test at a time. 0: pytest alone, as debuggers want it.
+WORKERS ?= 2
+
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-faults test-api soak lint audit format clean up down logs bench test-stack
@@ -31,7 +35,7 @@ help:  ## Show this help
 	@echo "           DATA=/path   where the data set's files are    STEPS=n  how many steps to train"
 	@echo "           VOLUME=/path where everything is kept          PORT=n   the gateway's port"
 	@echo "           KEEP=1       serve on when the run is over"
-	@echo "  make test ARGS='…'    what pytest is given besides"
+	@echo "  make test ARGS='…'    what pytest is given besides        WORKERS=n  how many processes test (2)"
 	@echo "  make soak SECONDS=n   for how long    SEED=n   the same faults again"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -47,10 +51,10 @@ run: $(STAMP)  ## Train, judge and serve on this machine until the run is done; 
 	@exec $(BIN)/tandem up --volume '$(VOLUME)' $(if $(RECIPE),--recipe '$(RECIPE)') $(if $(DATA),--data '$(DATA)') $(if $(STEPS),--steps '$(STEPS)') $(if $(PORT),--port '$(PORT)') $(if $(KEEP),--keep)
 
 test: $(STAMP)  ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-faults: $(STAMP)  ## Run the tests of faults alone: the fifty rows, the sweep, the fuzzing, a short soak
-	@$(BIN)/python -m pytest -m fault $(ARGS)
+	@$(PYTEST) -m fault $(ARGS)
 
 soak: $(STAMP)  ## Let everything work under random faults for ten minutes, and check what must hold
 	@exec $(BIN)/python -m benchmarks.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -20,6 +20,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield made
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", HOSTILE)
 def test_f37_hostile_picture_is_answered_4xx_with_its_code_in_fifty_milliseconds_and_flat_memory(
     gateway: Gateway, name: str

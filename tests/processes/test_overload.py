@@ -100,6 +100,7 @@ async def one_round(gateway: Gateway) -> Round:
     return measured
 
 
+@pytest.mark.alone
 def test_f39_f45_overload_is_refused_at_once_slows_what_is_taken_threefold_at_most_and_is_over_with_its_cause(
     narrow: Gateway,
 ) -> None:

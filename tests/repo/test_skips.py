@@ -27,7 +27,8 @@ def test_in_ci_nothing_skips_but_what_was_not_asked_for(root: Path, tmp_path: Pa
     (tmp_path / "conftest.py").write_text((root / "tests/conftest.py").read_text())
     settings = '[tool.pytest.ini_options]\nmarkers = ["photographs: of cats"]\n'
     (tmp_path / "pyproject.toml").write_text(settings)
-    environment = {name: value for name, value in os.environ.items() if name != "TANDEM_CIFAR10_DIR"} | {"CI": ci}
+    environment = {name: value for name, value in os.environ.items() if name != "TANDEM_CIFAR10_DIR"}
+    environment |= {"CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plugins take seconds to load, and none is needed
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_some.py"],
         cwd=tmp_path,

@@ -22,6 +22,7 @@ def decode(data: bytes, *, side: int = 8, limits: ImageLimits = LIMITS) -> np.nd
     return decode_image(inspect_image(data, limits=limits), height=side, width=side)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", HOSTILE)
 def test_f37_hostile_picture_is_refused_with_its_code_in_fifty_milliseconds(name: str) -> None:
     data, code = HOSTILE[name]
@@ -52,6 +53,7 @@ def test_f37_hostile_picture_leaves_memory_flat(name: str) -> None:
     assert memory("VmHWM") - before < 16 * 2**20  # the smallest bomb of the corpus holds 52 million bytes
 
 
+@pytest.mark.alone
 def test_bombs_of_compressed_text_are_left_out_undecoded() -> None:
     bomb = chunk(b"zTXt", b"bomb\x00\x00" + zlib.compress(bytes(50_000_000), 9))
     pixels = np.asarray(noise())
