@@ -11,8 +11,10 @@ from benchmarks.processes import program, until
 def test_a_program_ends_with_the_block_also_if_it_was_stopped(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TANDEM_EVALUATOR_NAME", "inherited")
     with program("http.server", "0", "--bind", "127.0.0.1", TANDEM_EVALUATOR_THREADS="1") as process:
+        environment = Path(f"/proc/{process.pid}/environ")
+        # Empty until the kernel has made the program's memory, which takes a moment longer than the call does.
+        settings = until(lambda: environment.read_bytes() or None, "its settings").split(b"\0")
         process.send_signal(signal.SIGSTOP)
-        settings = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
     assert process.returncode == -signal.SIGKILL
     assert [each for each in settings if each.startswith(b"TANDEM_")] == [b"TANDEM_EVALUATOR_THREADS=1"]
 
