@@ -38,7 +38,9 @@ from services.gateway.series import SeriesReader
 from services.gateway.settings import GatewaySettings
 from services.gateway.shelf import Shelf
 from services.gateway.shelving import Shelver, maker
+from services.gateway.situations import Situations
 from services.gateway.slots import Slots
+from services.gateway.starting import RunStarter
 from services.gateway.streams.streams import Streams
 from services.gateway.web.wiring import make_router as page_router
 from services.gateway.webhooks.configuration import WebhooksFile
@@ -125,9 +127,20 @@ def _steer_and_serve(
     steering, woken = threading.RLock(), threading.Event()
     if settings.gateway_launcher == "docker":
         EngineHints(engine=_engine(settings), wake=woken.set, stop=stop, pause=1.0).start()
-    runs = RunControl(
+    runs = Situations(
+        index=index,
+        journal=journal,
+        slots=slots,
+        clock=time.time,
+        price_per_hour=settings.gateway_price_per_hour,
+    )
+    control = RunControl(
+        index=index, runs=runs, journal=journal, slots=slots, clock=time.time, lock=steering, wake=woken.set
+    )
+    starter = RunStarter(
         volume=volume,
         index=index,
+        runs=runs,
         journal=journal,
         slots=slots,
         clock=time.time,
@@ -139,7 +152,8 @@ def _steer_and_serve(
     )
     reconciler = Reconciler(
         volume=volume,
-        control=runs,
+        runs=runs,
+        control=control,
         index=index,
         journal=journal,
         slots=slots,
@@ -153,7 +167,7 @@ def _steer_and_serve(
         longest_backoff=settings.gateway_longest_backoff_seconds,
         stop_grace=settings.gateway_stop_grace_seconds,
         arriving=lambda folder: trainable_later(folder, now=time.time()),
-        shelve=Shelver(index=index, control=runs, journal=journal, slots=slots).step,
+        shelve=Shelver(index=index, runs=runs, journal=journal, slots=slots).step,
     )
     loop = ReconcileLoop(
         reconciler=reconciler,
@@ -194,11 +208,13 @@ def _steer_and_serve(
     predicting = Predicting(settings=settings, volume=volume, registry=registry, tell=journal.note)
     parts = Parts(
         runs=runs,
+        starter=starter,
+        control=control,
         slots=slots,
         predictor=predicting.predictor,
         streams=streams,
         views=views,
-        checks={"volume": runs, "reconcile": loop},
+        checks={"volume": starter, "reconcile": loop},
         recipes_folder=settings.gateway_recipes,
         pictures=Pictures(open_dataset=lambda spec: catalog.open_dataset(spec, volume=volume)),
     )

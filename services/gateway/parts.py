@@ -16,7 +16,9 @@ from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
 from services.gateway.pictures import Pictures
 from services.gateway.series import SeriesReader
+from services.gateway.situations import Situations
 from services.gateway.slots import Slots
+from services.gateway.starting import RunStarter
 from services.gateway.streams.streams import Streams
 
 
@@ -33,7 +35,9 @@ class Parts:
     """Everything a route may need.
 
     Attributes:
-        runs: Run control.
+        runs: Tells how runs stand.
+        starter: Starts new ones.
+        control: Changes what is desired of those that are there.
         slots: What is seen of the slots.
         predictor: Asked only whether a judged model is loaded; its routes bring what else they need.
         streams: Tells what happens, as it happens.
@@ -44,7 +48,9 @@ class Parts:
         views: Encodes runs.
     """
 
-    runs: RunControl
+    runs: Situations
+    starter: RunStarter
+    control: RunControl
     slots: Slots
     predictor: Ready
     streams: Streams
@@ -63,8 +69,16 @@ def _registry(request: Request) -> CollectorRegistry:
     return cast(CollectorRegistry, request.app.state.registry)
 
 
-def _runs(request: Request) -> RunControl:
+def _runs(request: Request) -> Situations:
     return _parts(request).runs
+
+
+def _starter(request: Request) -> RunStarter:
+    return _parts(request).starter
+
+
+def _control(request: Request) -> RunControl:
+    return _parts(request).control
 
 
 def _series(request: Request) -> SeriesReader:
@@ -88,10 +102,12 @@ def _call(request: Request) -> Call:
 
 
 NeedsCall = Annotated[Call, Depends(_call)]
+NeedsControl = Annotated[RunControl, Depends(_control)]
 NeedsParts = Annotated[Parts, Depends(_parts)]
 NeedsPictures = Annotated[Pictures, Depends(_pictures)]
 NeedsRegistry = Annotated[CollectorRegistry, Depends(_registry)]
-NeedsRuns = Annotated[RunControl, Depends(_runs)]
+NeedsRuns = Annotated[Situations, Depends(_runs)]
 NeedsSeries = Annotated[SeriesReader, Depends(_series)]
+NeedsStarter = Annotated[RunStarter, Depends(_starter)]
 NeedsStreams = Annotated[Streams, Depends(_streams)]
 NeedsViews = Annotated[EncodedViews, Depends(_views)]

@@ -22,6 +22,7 @@ from services.gateway.journal import History, Journal
 from services.gateway.launchers.base import Launcher, Observation
 from services.gateway.metrics import RunMetrics
 from services.gateway.situation import Situation, worked
+from services.gateway.situations import Situations
 from services.gateway.slots import Slot, Slots, greatest_fence, is_over
 from shared.errors import ConflictError, TandemError, UnavailableError
 from shared.layout import RunFolder, Volume
@@ -41,7 +42,8 @@ class Reconciler:
 
     Args:
         volume: Where slots and runs lie.
-        control: What is desired, and the state of each run.
+        runs: Tells how runs stand.
+        control: Changes what is desired of them.
         index: What is known of the runs.
         journal: Where everything that is done is written down.
         slots: What is seen of the trainers.
@@ -63,6 +65,7 @@ class Reconciler:
         self,
         *,
         volume: Volume,
+        runs: Situations,
         control: RunControl,
         index: Index,
         journal: Journal,
@@ -80,6 +83,7 @@ class Reconciler:
         shelve: Callable[[], None] = lambda: None,
     ) -> None:
         self._volume = volume
+        self._runs = runs
         self._control = control
         self._index = index
         self._journal = journal
@@ -106,8 +110,8 @@ class Reconciler:
             Whether some runs have not been looked at yet since this gateway began.
         """
         with self._lock:
-            self._index.refresh(self._control.at_work)
-            for situation in self._control.situations():
+            self._index.refresh(self._runs.at_work)
+            for situation in self._runs.awake():
                 if situation.state.state in RULED:
                     self._control.end_by_rule(situation)
             for slot in self._slots.look():
@@ -224,7 +228,7 @@ class Reconciler:
     def _hurry(self, slot: Slot) -> None:
         """Ends a trainer whose run is to be killed, one that should have ended by itself, and one nobody asked for."""
         run = self._assigned_run(slot)
-        state = None if run is None else self._control.situation(run).state.state
+        state = None if run is None else self._runs.of(run).state.state
         if run is not None and slot.seen.alive and is_over(slot, self._journal.history(run.id)):
             self._launcher.stop(slot.name, self._stop_grace)  # nobody asked for what works there
             return
@@ -242,7 +246,7 @@ class Reconciler:
     def _fill(self) -> None:
         """Gives every free slot a run: first its own, if one is to go on there, then the first in the queue."""
         # Until every run is known, nobody knows which of them is next. What is still being copied is not gone on with.
-        queue = [] if self._index.unread else self._control.queue()
+        queue = [] if self._index.unread else self._runs.queue()
         waiting = (each.run for each in queue if not self._arriving(each.run.folder))
         for slot in self._slots.now:
             if slot.seen.alive or slot.problem is not None:
@@ -265,7 +269,7 @@ class Reconciler:
             return None
         if self._journal.history(run.id).fence > slot.assignment.fence:
             return None  # another slot has it, since a moment ago
-        situation = self._control.situation(run)
+        situation = self._runs.of(run)
         kept = situation.slot == slot.name and situation.state.state in {"starting", "evaluating", "restarting"}
         return situation if kept else None
 
@@ -274,7 +278,7 @@ class Reconciler:
         run = self._assigned_run(slot)
         if run is None or not run.spec.alternates or self._slots.of(run.id) != slot:
             return None
-        if self._control.situation(run).state.state not in {"completed", "stopped"}:
+        if self._runs.of(run).state.state not in {"completed", "stopped"}:
             return None
         return run if alternation.last_turn_due(run, self._journal.history(run.id)) else None
 
@@ -328,7 +332,7 @@ class Reconciler:
 
     def _note_states(self) -> None:
         """Writes down every change of a state, and counts states."""
-        situations = self._control.situations()
+        situations = self._runs.awake()
         for each in situations:
             self._control.tell(each.run)
             before = self._journal.history(each.run.id).state

@@ -4,11 +4,11 @@ import hashlib
 import json
 import sys
 
-from services.gateway.control import RunControl
 from services.gateway.index import Index, Run
 from services.gateway.journal import Journal
 from services.gateway.shelf import Shelved
 from services.gateway.situation import Situation
+from services.gateway.situations import Situations
 from services.gateway.slots import Slots
 from services.gateway.state import SETTLED
 from services.gateway.views import RunView, kind_of, run_view
@@ -30,34 +30,34 @@ class Shelver:
 
     Args:
         index: Holds the runs.
-        control: Knows their states.
+        runs: Tells how they stand.
         journal: Knows what was written down about them.
         slots: What is seen of their trainers.
         awake: How many of the settled runs, the newest, are held whole all the same.
     """
 
-    def __init__(
-        self, *, index: Index, control: RunControl, journal: Journal, slots: Slots, awake: int = AWAKE
-    ) -> None:
+    def __init__(self, *, index: Index, runs: Situations, journal: Journal, slots: Slots, awake: int = AWAKE) -> None:
         self._index = index
-        self._control = control
+        self._runs = runs
         self._journal = journal
         self._slots = slots
         self._awake = awake
 
     def step(self) -> None:
         """Puts away what rests."""
-        situations = self._control.situations()
+        situations = self._runs.awake()
         settled = [each for each in situations if each.state.state in SETTLED]
         if len(settled) > self._awake:
             assigned = {slot.assignment.run for slot in self._slots.now if slot.assignment is not None}
             for each in settled[: len(settled) - self._awake]:
                 if each.run.id not in assigned and self._rests(each):
                     self._index.shelve(each.run.id, self._described)
-        self._control.keep({each.run.id for each in situations})
+        awake = {each.run.id for each in situations}
+        self._runs.keep(awake)
+        self._journal.keep(awake)
 
     def _described(self, run: Run, mark: str) -> Shelved | None:
-        situation = self._control.situation(run)
+        situation = self._runs.of(run)
         if not self._rests(situation):
             return None
         return Shelved(

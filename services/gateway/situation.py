@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.gateway.index import Run
 from services.gateway.state import RunState, State
-from services.gateway.transitions import Transition
+from services.gateway.transitions import Transition, refusal
 from services.gateway.turns import NO_TURNS, Turns
 from shared.records import TrainerStatus
 
@@ -65,6 +65,15 @@ class Situation:
     def precedence(self) -> tuple[int, float, str]:
         """Sorts runs that wait: those of greater priority first, of equal ones the older."""
         return (-self.run.tags.priority, self.run.created, self.run.id)
+
+    def require(self, asked: Transition) -> None:
+        """Returns if this may be asked of the run now.
+
+        Raises:
+            ConflictError: It may not; names what may.
+        """
+        if asked not in self.allowed:
+            raise refusal(asked, self.run, self.state.state, self.state.reason, now=self.allowed)
 
 
 def waiting(situations: Iterable[Situation]) -> list[Situation]:

@@ -27,7 +27,9 @@ from services.gateway.pictures import Pictures
 from services.gateway.reconcile import Reconciler
 from services.gateway.shelf import Shelf
 from services.gateway.shelving import AWAKE, Shelver
+from services.gateway.situations import Situations
 from services.gateway.slots import Slots
+from services.gateway.starting import RunStarter
 from services.gateway.streams.streams import Streams
 from shared.data.catalog import open_dataset
 from shared.errors import ConflictError, UnavailableError
@@ -147,9 +149,22 @@ class Bench:
         self.index = Index(volume=self.volume, clock=lambda: self.now, shelf=self.shelf)
         self.slots = Slots(volume=self.volume, launcher=self.launcher, clock=lambda: self.now, silence=30)
         lock = threading.RLock()
-        self.runs = RunControl(
+        self.runs = Situations(
+            index=self.index, journal=self.journal, slots=self.slots, clock=lambda: self.epoch, price_per_hour=2.0
+        )
+        self.control = RunControl(
+            index=self.index,
+            runs=self.runs,
+            journal=self.journal,
+            slots=self.slots,
+            clock=lambda: self.epoch,
+            lock=lock,
+            wake=self._wake,
+        )
+        self.starter = RunStarter(
             volume=self.volume,
             index=self.index,
+            runs=self.runs,
             journal=self.journal,
             slots=self.slots,
             clock=lambda: self.epoch,
@@ -161,7 +176,8 @@ class Bench:
         )
         self.reconciler = Reconciler(
             volume=self.volume,
-            control=self.runs,
+            runs=self.runs,
+            control=self.control,
             index=self.index,
             journal=self.journal,
             slots=self.slots,
@@ -176,7 +192,7 @@ class Bench:
             stop_grace=60,
             arriving=lambda folder: folder.id in self.copied,
             shelve=Shelver(
-                index=self.index, control=self.runs, journal=self.journal, slots=self.slots, awake=self.awake
+                index=self.index, runs=self.runs, journal=self.journal, slots=self.slots, awake=self.awake
             ).step,
         )
         self.feed = Feed(folder=self.volume.gateway / "feed")
@@ -185,11 +201,13 @@ class Bench:
         self.streams = Streams(volume=self.volume, runs=self.runs, views=views, feed=self.feed, poll=0.01)
         self.parts = Parts(
             runs=self.runs,
+            starter=self.starter,
+            control=self.control,
             slots=self.slots,
             predictor=NoModel(),
             streams=self.streams,
             views=views,
-            checks={"volume": self.runs},
+            checks={"volume": self.starter},
             recipes_folder=self.recipes,
             pictures=Pictures(open_dataset=lambda spec: open_dataset(spec, volume=self.volume)),
         )
@@ -207,7 +225,7 @@ class Bench:
 
     def start(self, **changes: Any) -> str:
         self.epoch += 1
-        return self.runs.start(recipe="tiny", changes=changes).run.id
+        return self.starter.start(recipe="tiny", changes=changes).run.id
 
     def step(self, *, seconds: float = 0) -> None:
         self.now += seconds

@@ -114,7 +114,7 @@ def test_nobody_else_gets_the_slot_between_two_turns(alternating: Any, bench: An
 def test_the_last_checkpoint_is_judged_too_before_the_slot_is_free(alternating: Any, bench: Any, phase: str) -> None:
     other = bench.start()
     if phase == "stopped":
-        bench.runs.stop(alternating.run)
+        bench.control.stop(alternating.run)
     alternating.train(100, phase=phase)
     alternating.step()
     assert (alternating.state, alternating.task, bench.assignment().run) == (phase, "evaluate", alternating.run)
@@ -162,14 +162,14 @@ def test_a_pause_during_an_evaluators_turn_waits_for_its_end(alternating: Any, b
     other = bench.start()
     alternating.train(10)
     alternating.step()
-    bench.runs.pause(alternating.run)
+    bench.control.pause(alternating.run)
     assert alternating.state == "pausing"
     alternating.judge(10)
     alternating.step()
     assert alternating.state == "paused"
     assert bench.assignment().run == other
     bench.launcher.names = ["slot-0", "slot-1"]
-    bench.runs.resume(alternating.run)
+    bench.control.resume(alternating.run)
     alternating.step()
     assert bench.assignment("slot-1").run == alternating.run
     assert bench.assignment("slot-1").task == "train"
@@ -178,7 +178,7 @@ def test_a_pause_during_an_evaluators_turn_waits_for_its_end(alternating: Any, b
 def test_a_stop_during_an_evaluators_turn_ends_the_run(alternating: Any, bench: Any) -> None:
     alternating.train(10)
     alternating.step()
-    bench.runs.stop(alternating.run)
+    bench.control.stop(alternating.run)
     assert alternating.state == "stopping"
     alternating.step()
     alternating.step(seconds=100)
@@ -192,7 +192,7 @@ def test_a_stop_during_an_evaluators_turn_ends_the_run(alternating: Any, bench: 
 def test_a_kill_during_an_evaluators_turn_ends_it_at_once(alternating: Any, bench: Any) -> None:
     alternating.train(10)
     alternating.step()
-    bench.runs.kill(alternating.run)
+    bench.control.kill(alternating.run)
     alternating.step()
     alternating.step()
     assert alternating.state == "stopped"
@@ -293,5 +293,5 @@ def test_turns_are_known_to_the_next_gateway_and_a_pause_is_no_part_of_a_period(
     assert (known.count, known.period) == (1, 50)
     bench.restart()
     assert alternating.turns == known
-    bench.runs.pause(alternating.run)
+    bench.control.pause(alternating.run)
     assert alternating.turns.began is None

@@ -189,7 +189,7 @@ def test_a_character_that_no_file_can_hold_is_refused_by_its_field(bench: Any, p
     answer = bench.client().post(path, content=b'{"spec": ' + spec + b"}", headers=headers)
     assert answer.status_code == 422
     assert "surrogate" in answer.json()["error"]["message"]
-    assert bench.runs.situations() == []
+    assert bench.runs.awake() == []
 
 
 def test_a_disk_that_takes_nothing_is_not_now_and_no_mistake(client: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -137,12 +137,12 @@ def test_a_gateway_begins_before_it_has_read_every_old_run_and_then_starts_none_
     seen = []
     while True:
         bench.step()
-        seen.append([each.run.id for each in bench.runs.situations()])
+        seen.append([each.run.id for each in bench.runs.awake()])
         if not bench.runs.unread:
             break
         assert bench.launcher.started == []
         with pytest.raises(UnavailableError, match="has still to read"):
-            bench.runs.start(recipe="tiny", changes={}, key=Key(text="k", body_sha256="0"))
+            bench.starter.start(recipe="tiny", changes={}, key=Key(text="k", body_sha256="0"))
         assert bench.runs.show(made[0]).state.state == "queued"
     assert seen[0][-1] == made[2], "the newest first"
     assert seen[-1] == made

@@ -61,7 +61,7 @@ def test_f33_cut_while_a_run_is_made_and_started(bench: Any, monkeypatch: pytest
     atomic.sweep(bench.volume.runs)
     for _ in range(3):
         bench.step(seconds=10)
-    runs = bench.runs.situations()
+    runs = bench.runs.awake()
     assert bench.runs.problems() == {}
     left = sorted(path.name for path in bench.volume.runs.iterdir()) if bench.volume.runs.exists() else []
     assert left == [each.run.id for each in runs]
@@ -98,11 +98,11 @@ def test_cut_while_a_run_is_stopped(bench: Any, monkeypatch: pytest.MonkeyPatch,
     bench.step()
     bench.report(run, "running")
     with killed_at(number, monkeypatch, bench):
-        bench.runs.stop(run)
+        bench.control.stop(run)
     bench.restart()
     bench.step()
     assert bench.state(run) in {"running", "stopping"}
-    bench.runs.stop(run)
+    bench.control.stop(run)
     assert bench.state(run) == "stopping"
 
 
@@ -117,6 +117,6 @@ def test_a_run_that_was_never_made_is_not_found(bench: Any, monkeypatch: pytest.
     with killed_at(3, monkeypatch, bench):
         bench.start()
     bench.restart()
-    assert bench.runs.situations() == []
+    assert bench.runs.awake() == []
     with pytest.raises(NotFoundError):
         bench.runs.show("20260301-101501-tiny-0000")

@@ -33,7 +33,7 @@ def test_runs_are_found_by_state_label_and_name(bench: Any) -> None:
 
 def test_a_label_given_later_is_found_too(bench: Any) -> None:
     run = bench.start()
-    bench.runs.tag(run, priority=None, labels={"sweep": "3"})
+    bench.control.tag(run, priority=None, labels={"sweep": "3"})
     assert ids(bench, "?label=sweep=3") == [run]
 
 
@@ -54,8 +54,8 @@ def test_a_cursor_stays_good_when_runs_come_and_go(bench: Any) -> None:
     made = [bench.start() for _ in range(5)]
     cursor = listed(bench, "?limit=2")["next"]
     bench.start()
-    bench.runs.stop(made[3])
-    bench.runs.delete(made[3])
+    bench.control.stop(made[3])
+    bench.control.delete(made[3])
     assert ids(bench, f"?limit=2&cursor={cursor}") == made[1:3]
 
 
@@ -86,7 +86,7 @@ def bulk(bench: Any, transition: str, **body: Any) -> Any:
 
 def test_one_thing_is_asked_of_many_and_each_answers_for_itself(bench: Any) -> None:
     first, second = bench.start(), bench.start()
-    bench.runs.stop(first)
+    bench.control.stop(first)
     results = bulk(bench, "pause", runs=[first, second, "no-such-run", second], kind="hold", reason="demo")
     assert [(each["run"], each["status"]) for each in results] == [(first, 409), (second, 202), ("no-such-run", 404)]
     assert "cannot be paused" in results[0]["error"]["message"]

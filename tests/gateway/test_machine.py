@@ -96,7 +96,7 @@ def machine(make_bench: Callable[[Path], Any], *, awake: int) -> type[RuleBasedS
         @rule(priority=st.integers(-1, 1))
         def start(self, priority: int) -> None:
             self.bench.epoch += 1
-            self.made.append(self.bench.runs.start(recipe="tiny", changes={}, priority=priority).run.id)
+            self.made.append(self.bench.starter.start(recipe="tiny", changes={}, priority=priority).run.id)
 
         @rule(
             number=st.integers(0, 5),
@@ -110,7 +110,7 @@ def machine(make_bench: Callable[[Path], Any], *, awake: int) -> type[RuleBasedS
                 return
             allowed = self.bench.runs.show(run).allowed
             try:
-                getattr(self.bench.runs, asked)(run)
+                getattr(self.bench.control, asked)(run)
             except ConflictError as error:
                 assert asked not in allowed
                 assert "Allowed now" in (error.hint or "")
@@ -122,7 +122,7 @@ def machine(make_bench: Callable[[Path], Any], *, awake: int) -> type[RuleBasedS
         def extend(self, number: int, more: int) -> None:
             run = self.made[number % len(self.made)]
             if run not in self.deleted and "extend" in (now := self.bench.runs.show(run)).allowed:
-                self.bench.runs.resume(run, steps=now.run.steps + more)
+                self.bench.control.resume(run, steps=now.run.steps + more)
                 assert self.bench.runs.show(run).run.steps == now.run.steps + more
 
         @rule(seconds=st.sampled_from([0, 0.5, 5]))
@@ -143,7 +143,7 @@ def machine(make_bench: Callable[[Path], Any], *, awake: int) -> type[RuleBasedS
         def kill_gateway_while_it_is_asked(self, number: int, asked: str, calls: int) -> None:
             run = self.made[number % len(self.made)]
             if run not in self.deleted:
-                killed_after(calls, lambda: getattr(self.bench.runs, asked)(run))
+                killed_after(calls, lambda: getattr(self.bench.control, asked)(run))
                 self.next_gateway()
 
         @rule()
@@ -186,7 +186,7 @@ def machine(make_bench: Callable[[Path], Any], *, awake: int) -> type[RuleBasedS
         @invariant()
         def every_run_is_there_in_a_state_with_a_reason(self) -> None:
             assert self.bench.runs.problems() == {}
-            found = self.bench.runs.situations()
+            found = self.bench.runs.awake()
             listed = [each.id for group in self.bench.runs.listed() for each in group]
             assert self.deleted.isdisjoint(listed)
             assert len(listed) == len(set(listed))

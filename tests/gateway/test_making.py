@@ -29,7 +29,7 @@ def parent(bench: Any, *steps: int) -> str:
 
 def fork(bench: Any, run: str, **values: Any) -> Any:
     bench.epoch += 1
-    return bench.runs.fork(run, **{"step": None, "recipe": None, "changes": {}, **values})
+    return bench.starter.fork(run, **{"step": None, "recipe": None, "changes": {}, **values})
 
 
 def test_a_fork_begins_with_the_newest_checkpoint_and_the_parents_settings(bench: Any) -> None:
@@ -67,7 +67,7 @@ def test_a_fork_on_a_file_system_without_hard_links_has_copies(bench: Any, monke
 
 def test_a_fork_of_an_extended_run_is_as_long_as_that(bench: Any) -> None:
     run = parent(bench)
-    bench.runs.resume(run, steps=150)
+    bench.control.resume(run, steps=150)
     assert fork(bench, run).run.steps == 150
 
 
@@ -169,6 +169,6 @@ def test_a_priority_is_there_from_the_first_moment(bench: Any) -> None:
 
 def test_a_limit_on_cost_needs_a_price(bench: Any) -> None:
     bench.start(until={"cost": 5})
-    bench.runs._price = None
+    bench.starter._price = None
     with pytest.raises(SpecError, match="knows no price"):
         bench.start(until={"cost": 5})

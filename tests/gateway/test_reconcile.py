@@ -227,7 +227,7 @@ def test_a_stopped_run_ends_and_frees_its_slot(bench: Any) -> None:
     run, other = bench.start(), bench.start()
     bench.step()
     bench.report(run, "running")
-    bench.runs.stop(run)
+    bench.control.stop(run)
     bench.step()
     assert bench.state(run) == "stopping"
     bench.report(run, "stopped")
@@ -242,7 +242,7 @@ def test_a_run_stopped_while_it_was_to_be_restarted_is_not_started_again(bench: 
     bench.step()
     bench.launcher.die("slot-0", 1)
     bench.step()
-    bench.runs.stop(run)
+    bench.control.stop(run)
     bench.step(seconds=100)
     assert bench.state(run) == "stopped"
     assert bench.launcher.started == ["slot-0"]
@@ -252,7 +252,7 @@ def test_a_trainer_that_does_not_stop_by_itself_is_signalled_after_the_grace(ben
     run = bench.start()
     bench.step()
     bench.report(run, "running")
-    bench.runs.stop(run)
+    bench.control.stop(run)
     bench.step()
     bench.step(seconds=59)
     assert bench.launcher.stopped == []
@@ -282,9 +282,9 @@ def test_a_trainer_that_let_go_unasked_is_started_again_but_not_for_ever(bench: 
 def test_a_trainer_that_was_resumed_while_it_let_go_is_followed_at_once_and_counts_as_no_death(bench: Any) -> None:
     run = bench.start()
     bench.step()
-    bench.runs.pause(run)
+    bench.control.pause(run)
     bench.report(run, "stopping", generation_seen=1)
-    bench.runs.resume(run)
+    bench.control.resume(run)
     bench.step()
     bench.report(run, "released", generation_seen=1)
     bench.launcher.die("slot-0", 0)
@@ -413,7 +413,7 @@ def test_states_are_counted_and_old_settled_runs_make_no_series_of_their_own(ben
 
 def test_a_stop_raises_the_generation(bench: Any) -> None:
     run = bench.start()
-    bench.runs.stop(run, reason="enough")
+    bench.control.stop(run, reason="enough")
     desired = read_record(bench.folder(run).desired, Desired)
     assert (desired.generation, desired.state, desired.reason) == (1, "stopped", "enough")
 
@@ -426,7 +426,7 @@ def test_a_run_that_another_slot_gets_is_not_started_again_in_the_one_that_it_ha
     bench.report(second, "completed", step=100, slot="slot-1")
     for slot in ("slot-0", "slot-1"):
         bench.launcher.die(slot, 0)
-    bench.runs.resume(second, steps=200)
+    bench.control.resume(second, steps=200)
     bench.step()
     bench.step()
     assert bench.launcher.started == ["slot-0", "slot-1", "slot-0"]
@@ -458,7 +458,7 @@ def test_a_trainer_that_others_start_under_a_number_that_has_ended_is_sent_away_
 def test_a_run_that_waits_is_not_taken_for_one_that_trains_because_its_old_slot_was_started(bench: Any) -> None:
     run, other = bench.start(), bench.start()
     bench.step()
-    bench.runs.pause(run)
+    bench.control.pause(run)
     bench.report(run, "released", generation_seen=1)
     bench.launcher.die("slot-0", 0)
     bench.launcher.names = ["slot-1", "slot-0"]
@@ -466,7 +466,7 @@ def test_a_run_that_waits_is_not_taken_for_one_that_trains_because_its_old_slot_
     assert bench.assignment("slot-1").run == other
     bench.launcher.alive["slot-0"] = 4711
     bench.report(run, "starting")
-    bench.runs.resume(run)
+    bench.control.resume(run)
     bench.step()
     assert bench.state(run) == "queued"
     assert bench.launcher.stopped == ["slot-0"]
@@ -483,7 +483,7 @@ def test_what_is_logged_about_a_run_names_it_so_that_it_is_among_the_runs_lines(
     bench.launcher.die("slot-0", 1)
     bench.step()
     assert bench.state(run) == "failed"
-    bench.runs.delete(run)
+    bench.control.delete(run)
     about = [record for record in caplog.records if run in record.getMessage()]
     assert about
     assert {getattr(record, "run", None) for record in about} == {run}

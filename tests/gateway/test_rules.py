@@ -99,7 +99,7 @@ def test_a_run_that_a_rule_has_stopped_can_go_on_until_there_is_a_new_reason(ben
     judge(bench, run, 60, 0.81)
     bench.launcher.die("slot-0", 0)
     bench.step()
-    bench.runs.restart(run)
+    bench.control.restart(run)
     bench.step()
     bench.step()
     assert bench.state(run) == "starting"
@@ -110,7 +110,7 @@ def test_a_run_that_a_rule_has_stopped_can_go_on_until_there_is_a_new_reason(ben
 
 def test_a_paused_run_is_left_to_those_who_paused_it(bench: Any) -> None:
     run = bench.start(until={"ema_precision": 0.8})
-    bench.runs.pause(run)
+    bench.control.pause(run)
     judge(bench, run, 60, 0.81)
     bench.step()
     assert bench.state(run) == "paused"

@@ -68,7 +68,7 @@ def test_a_run_is_listed_and_shown_as_before_once_it_is_put_away(bench: Any) -> 
     assert shelved(bench) == set()
     free(bench)
     assert shelved(bench) == {run}
-    assert bench.runs.situations() == []
+    assert bench.runs.awake() == []
     assert listed(bench) == before
     assert bench.client().get(f"/v1/runs/{run}").json() == before[0]
     for fits in ("?state=completed", "?label=part=1", "?label=part", "?name=tiny"):
@@ -85,8 +85,8 @@ def test_showing_a_run_leaves_it_where_it_is(bench: Any) -> None:
 
 def test_pages_go_through_runs_at_work_and_runs_put_away_in_one_order(bench: Any) -> None:
     made = [finished(bench), bench.start()]
-    bench.runs.stop(made[1])
-    bench.runs.restart(made[1])
+    bench.control.stop(made[1])
+    bench.control.restart(made[1])
     made += [finished_beside(bench), bench.start()]
     assert len(shelved(bench)) == 2
     found: list[str] = []
@@ -103,7 +103,7 @@ def test_pages_go_through_runs_at_work_and_runs_put_away_in_one_order(bench: Any
 def finished_beside(bench: Any) -> str:
     """A run that is stopped before it began."""
     run = str(bench.start())
-    bench.runs.stop(run)
+    bench.control.stop(run)
     bench.step()
     return run
 
@@ -180,9 +180,9 @@ def test_a_run_copied_onto_the_volume_is_listed_at_the_next_look(bench: Any) -> 
 
 def test_what_is_asked_of_a_run_that_was_put_away_happens(bench: Any) -> None:
     run = finished(bench)
-    bench.runs.tag(run, priority=None, labels={"kept": "yes"})
+    bench.control.tag(run, priority=None, labels={"kept": "yes"})
     assert [each["id"] for each in listed(bench, "?label=kept")] == [run]
-    bench.runs.resume(run, steps=200)
+    bench.control.resume(run, steps=200)
     assert bench.runs.show(run).state.state == "queued"
     bench.step()
     assert bench.assignment().run == run
@@ -192,7 +192,7 @@ def test_what_is_asked_of_a_run_that_was_put_away_happens(bench: Any) -> None:
 
 def test_a_run_that_was_put_away_is_deleted_for_good(bench: Any) -> None:
     run = finished(bench)
-    bench.runs.delete(run)
+    bench.control.delete(run)
     assert listed(bench) == []
     bench.restart()
     bench.step()
@@ -207,11 +207,11 @@ def test_many_runs_that_were_put_away_are_asked_by_filter(bench: Any) -> None:
 
 def test_a_key_is_known_although_its_run_was_put_away(bench: Any) -> None:
     key = Key(text="once", body_sha256="0")
-    run = bench.runs.start(recipe="tiny", changes={}, key=key).run.id
-    bench.runs.stop(run)
+    run = bench.starter.start(recipe="tiny", changes={}, key=key).run.id
+    bench.control.stop(run)
     bench.step()
     assert shelved(bench) == {run}
-    assert bench.runs.start(recipe="tiny", changes={}, key=key).run.id == run
+    assert bench.starter.start(recipe="tiny", changes={}, key=key).run.id == run
 
 
 def test_states_are_counted_wherever_a_run_is(bench: Any) -> None:

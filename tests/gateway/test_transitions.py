@@ -58,7 +58,7 @@ def restarting(bench: Any) -> str:
 
 def pausing(bench: Any) -> str:
     run = running(bench)
-    bench.runs.pause(run)
+    bench.control.pause(run)
     return run
 
 
@@ -72,7 +72,7 @@ def paused(bench: Any) -> str:
 
 def stopping(bench: Any) -> str:
     run = running(bench)
-    bench.runs.stop(run)
+    bench.control.stop(run)
     return run
 
 
@@ -127,9 +127,9 @@ HARMLESS = {  # asking for what is so already
 
 def ask(bench: Any, transition: str, run: str) -> None:
     if transition == "extend":
-        bench.runs.resume(run, steps=200)
+        bench.control.resume(run, steps=200)
     elif transition != "fork":
-        getattr(bench.runs, transition)(run)
+        getattr(bench.control, transition)(run)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -167,19 +167,19 @@ def test_what_is_allowed_is_done_and_written_down_with_time_and_reason(bench: An
 
 def test_a_reason_that_was_given_is_the_events(bench: Any) -> None:
     run = running(bench)
-    bench.runs.pause(run, reason="the GPU is needed for a demonstration")
+    bench.control.pause(run, reason="the GPU is needed for a demonstration")
     assert bench.events(run)[-1].message == "the GPU is needed for a demonstration"
     assert bench.reason(run) == "the GPU is needed for a demonstration; its trainer comes to a halt"
 
 
 def test_a_held_run_keeps_its_slot_and_goes_on_in_it_at_once(bench: Any) -> None:
     run = running(bench)
-    bench.runs.pause(run, kind="hold")
+    bench.control.pause(run, kind="hold")
     assert desired(bench, run).pause == "hold"
     bench.report(run, "holding")
     bench.step()
     assert (bench.state(run), bench.runs.show(run).slot) == ("paused", "slot-0")
-    bench.runs.resume(run)
+    bench.control.resume(run)
     bench.report(run, "running")
     assert bench.state(run) == "running"
     assert bench.launcher.started == ["slot-0"]
@@ -187,9 +187,9 @@ def test_a_held_run_keeps_its_slot_and_goes_on_in_it_at_once(bench: Any) -> None
 
 def test_a_held_run_can_be_made_to_let_go(bench: Any) -> None:
     run = running(bench)
-    bench.runs.pause(run, kind="hold")
+    bench.control.pause(run, kind="hold")
     bench.report(run, "holding")
-    bench.runs.pause(run, kind="release")
+    bench.control.pause(run, kind="release")
     assert desired(bench, run).pause == "release"
 
 
@@ -198,13 +198,13 @@ def test_a_released_run_frees_its_slot_and_queues_again_when_resumed(bench: Any)
     other = bench.start()
     bench.step()
     assert bench.assignment().run == other
-    bench.runs.resume(run)
+    bench.control.resume(run)
     assert bench.state(run) == "queued"
 
 
 def test_a_killed_run_is_ended_at_once_and_counts_as_no_death(bench: Any) -> None:
     run = running(bench)
-    bench.runs.kill(run)
+    bench.control.kill(run)
     assert (desired(bench, run).kill, bench.state(run)) == (True, "stopping")
     bench.step()
     assert bench.launcher.alive == {}
@@ -220,14 +220,14 @@ def test_a_run_that_is_stopping_can_still_be_killed(bench: Any) -> None:
     run = stopping(bench)
     bench.step()
     assert bench.launcher.alive != {}
-    bench.runs.kill(run)
+    bench.control.kill(run)
     bench.step()
     assert bench.launcher.alive == {}
 
 
 def test_a_failed_run_that_is_restarted_has_a_new_budget(bench: Any) -> None:
     run = failed(bench)
-    bench.runs.restart(run)
+    bench.control.restart(run)
     assert bench.state(run) == "queued"
     for _ in range(2):
         bench.step(seconds=10)
@@ -242,7 +242,7 @@ def test_a_failed_run_that_is_restarted_has_a_new_budget(bench: Any) -> None:
 
 def test_a_restarted_run_stays_so_under_the_next_gateway(bench: Any) -> None:
     run = failed(bench)
-    bench.runs.restart(run)
+    bench.control.restart(run)
     bench.restart()
     bench.step()
     assert bench.state(run) == "starting"
@@ -250,7 +250,7 @@ def test_a_restarted_run_stays_so_under_the_next_gateway(bench: Any) -> None:
 
 def test_a_completed_run_goes_on_when_it_is_extended(bench: Any) -> None:
     run = completed(bench)
-    bench.runs.resume(run, steps=150)
+    bench.control.resume(run, steps=150)
     now = bench.runs.show(run)
     assert (now.state.state, now.run.steps, now.run.spec.steps) == ("queued", 150, 100)
     bench.step()
@@ -263,32 +263,32 @@ def test_a_completed_run_goes_on_when_it_is_extended(bench: Any) -> None:
 def test_a_run_is_never_made_shorter(bench: Any) -> None:
     run = running(bench)
     with pytest.raises(SpecError, match="longer, not shorter: it is to make 100 steps, not 50"):
-        bench.runs.resume(run, steps=50)
+        bench.control.resume(run, steps=50)
 
 
 def test_a_run_whose_rate_depends_on_its_steps_is_not_extended(bench: Any) -> None:
     run = bench.start(learning_rate={"kind": "cosine"})
     assert "extend" not in bench.runs.show(run).allowed
     with pytest.raises(ConflictError, match="course depends on the number of steps"):
-        bench.runs.resume(run, steps=200)
+        bench.control.resume(run, steps=200)
 
 
 def test_resuming_by_another_specification_is_refused_with_the_difference(bench: Any) -> None:
     run = paused(bench)
     with pytest.raises(ConflictError, match=r"batch_size: was 128, is 64.*Fork"):
-        bench.runs.resume(run, changes={"batch_size": 64})
-    bench.runs.resume(run, changes={"batch_size": 128})
+        bench.control.resume(run, changes={"batch_size": 64})
+    bench.control.resume(run, changes={"batch_size": 128})
     assert bench.state(run) == "queued"
 
 
 def test_a_deleted_run_is_gone_with_its_files_and_its_name_can_be_used_no_more(bench: Any) -> None:
     run = stopped(bench)
-    bench.runs.delete(run)
+    bench.control.delete(run)
     assert list(bench.volume.runs.iterdir()) == []
     with pytest.raises(NotFoundError):
         bench.runs.show(run)
     bench.step()
-    assert bench.runs.situations() == []
+    assert bench.runs.awake() == []
 
 
 def test_a_run_that_an_alias_was_set_to_by_hand_is_not_deleted(bench: Any) -> None:
@@ -298,9 +298,9 @@ def test_a_run_that_an_alias_was_set_to_by_hand_is_not_deleted(bench: Any) -> No
     write_record(bench.folder(run).aliases, Aliases(aliases=aliases))
     export(bench, run, 300)
     with pytest.raises(ConflictError, match="point at it: stable at step 300"):
-        bench.runs.delete(run)
+        bench.control.delete(run)
     write_record(bench.folder(run).aliases, Aliases(aliases={"best": Alias(moves=(move,))}))
-    bench.runs.delete(run)
+    bench.control.delete(run)
 
 
 def export(bench: Any, run: str, step: int) -> None:
@@ -382,12 +382,12 @@ def test_a_run_whose_trainer_is_still_there_is_not_deleted(bench: Any) -> None:
     bench.report(run, "completed", step=100)
     assert bench.state(run) == "completed"
     with pytest.raises(ConflictError, match="cannot be deleted"):
-        bench.runs.delete(run)
+        bench.control.delete(run)
 
 
 def test_priority_decides_who_goes_first_and_age_among_equals(bench: Any) -> None:
     first, second, third = bench.start(), bench.start(), bench.start()
-    bench.runs.tag(third, priority=5, labels=None)
+    bench.control.tag(third, priority=5, labels=None)
     assert [bench.runs.show(each).position for each in (first, second, third)] == [2, 3, 1]
     bench.step()
     assert bench.assignment().run == third
@@ -396,7 +396,7 @@ def test_priority_decides_who_goes_first_and_age_among_equals(bench: Any) -> Non
 
 def test_labels_are_laid_over_the_specs_and_null_takes_one_away(bench: Any) -> None:
     run = bench.start(labels={"who": "me", "what": "test"})
-    bench.runs.tag(run, priority=None, labels={"what": None, "when": "now"})
+    bench.control.tag(run, priority=None, labels={"what": None, "when": "now"})
     assert bench.runs.show(run).run.labels == {"who": "me", "when": "now"}
     assert bench.runs.show(run).run.spec.labels == {"who": "me", "what": "test"}
     assert read_record(bench.folder(run).tags, Tags).labels == {"what": None, "when": "now"}
@@ -493,6 +493,6 @@ def test_what_was_asked_before_a_kill_is_written_down_before_what_is_asked_next(
     bench.write_json(bench.folder(run).desired, record.model_dump())
     bench.restart()
     bench.slots.look()
-    bench.runs.resume(run, reason="back")
+    bench.control.resume(run, reason="back")
     told = [each.message for each in bench.events(run) if each.kind == "desired"]
     assert told == ["lunch", "back"]

@@ -11,8 +11,9 @@ from services.gateway.access.scopes import needs
 from services.gateway.control import RunControl
 from services.gateway.errors import ErrorView
 from services.gateway.listing import Filter, Listed
-from services.gateway.parts import NeedsCall, NeedsRuns
+from services.gateway.parts import NeedsCall, NeedsControl, NeedsRuns
 from services.gateway.routes.runs import Name, StateNames, Steps
+from services.gateway.situations import Situations
 from shared.errors import InputError, TandemError
 
 routes = APIRouter(prefix="/v1", tags=["runs"])
@@ -82,14 +83,14 @@ class BulkView(BaseModel):
 
 @routes.post("/runs:{transition}", responses=errors.documented(404, 503))
 @needs("control", what="{transition}")
-def ask_many(transition: Bulk, body: BulkRequest, runs: NeedsRuns, call: NeedsCall) -> BulkView:
+def ask_many(transition: Bulk, body: BulkRequest, runs: NeedsRuns, control: NeedsControl, call: NeedsCall) -> BulkView:
     """Asks the same of many runs, one after the other; one that refuses does not keep the others from it."""
-    results = [_ask(runs, transition, run, body) for run in _meant(runs, body)]
+    results = [_ask(control, transition, run, body) for run in _meant(runs, body)]
     call.results += [(each.run, each.status) for each in results]
     return BulkView(results=results)
 
 
-def _meant(runs: RunControl, body: BulkRequest) -> list[str]:
+def _meant(runs: Situations, body: BulkRequest) -> list[str]:
     if body.runs is not None:
         return list(dict.fromkeys(body.runs))
     asked = body.filter or FilterBody()
@@ -105,14 +106,14 @@ def _meant(runs: RunControl, body: BulkRequest) -> list[str]:
     return [each.id for each in listed if which.fits(each)]
 
 
-def _ask(runs: RunControl, transition: Bulk, run: str, body: BulkRequest) -> BulkResult:
+def _ask(control: RunControl, transition: Bulk, run: str, body: BulkRequest) -> BulkResult:
     calls: dict[Bulk, Callable[[], object]] = {
-        "pause": lambda: runs.pause(run, kind=body.kind, reason=body.reason),
-        "resume": lambda: runs.resume(run, steps=body.steps, reason=body.reason),
-        "stop": lambda: runs.stop(run, reason=body.reason),
-        "kill": lambda: runs.kill(run, reason=body.reason),
-        "restart": lambda: runs.restart(run, reason=body.reason),
-        "delete": lambda: runs.delete(run),
+        "pause": lambda: control.pause(run, kind=body.kind, reason=body.reason),
+        "resume": lambda: control.resume(run, steps=body.steps, reason=body.reason),
+        "stop": lambda: control.stop(run, reason=body.reason),
+        "kill": lambda: control.kill(run, reason=body.reason),
+        "restart": lambda: control.restart(run, reason=body.reason),
+        "delete": lambda: control.delete(run),
     }
     try:
         calls[transition]()

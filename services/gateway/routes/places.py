@@ -41,7 +41,7 @@ def list_recipes(parts: NeedsParts) -> RecipesView:
 @needs("read")
 def list_slots(parts: NeedsParts, runs: NeedsRuns) -> SlotsView:
     """The places where a trainer can run, and what is in each."""
-    kept = {each.slot: each.run.id for each in runs.situations() if each.slot is not None}
+    kept = {each.slot: each.run.id for each in runs.awake() if each.slot is not None}
     return SlotsView(slots=[_slot(slot, kept.get(slot.name)) for slot in parts.slots.now])
 
 

@@ -8,7 +8,7 @@ from services.gateway import errors
 from services.gateway.access.scopes import needs
 from services.gateway.flips import find_verdict, kind_named
 from services.gateway.index import Run
-from services.gateway.parts import NeedsRuns, NeedsSeries
+from services.gateway.parts import NeedsControl, NeedsRuns, NeedsSeries
 from services.gateway.routes.runs import RunId, looks_like
 from services.gateway.series import thinned, view
 from services.gateway.views import (
@@ -86,16 +86,16 @@ def list_checkpoints(run: RunId, runs: NeedsRuns) -> CheckpointsView:
 
 @routes.post("/checkpoints/{step}:pin", status_code=204, responses=errors.documented(404, 503))
 @needs("control", what="pin")
-def pin_checkpoint(run: RunId, step: Step, runs: NeedsRuns) -> None:
+def pin_checkpoint(run: RunId, step: Step, control: NeedsControl) -> None:
     """Keeps a checkpoint, whatever the run's specification says about retention."""
-    runs.pin(run, step, pinned=True)
+    control.pin(run, step, pinned=True)
 
 
 @routes.post("/checkpoints/{step}:unpin", status_code=204, responses=errors.documented(404, 503))
 @needs("control", what="unpin")
-def unpin_checkpoint(run: RunId, step: Step, runs: NeedsRuns) -> None:
+def unpin_checkpoint(run: RunId, step: Step, control: NeedsControl) -> None:
     """Leaves a checkpoint to what the run's specification says about retention."""
-    runs.pin(run, step, pinned=False)
+    control.pin(run, step, pinned=False)
 
 
 def _checkpoint(run: Run, step: int, *, pinned: bool) -> CheckpointView | None:

@@ -9,11 +9,11 @@ from pydantic.json_schema import SkipJsonSchema
 
 from services.gateway import errors
 from services.gateway.access.scopes import needs
-from services.gateway.control import RunControl
 from services.gateway.convertors import NAME
 from services.gateway.listing import CURSOR, LONGEST_PAGE, PAGE, Filter, page
 from services.gateway.making import Key
-from services.gateway.parts import NeedsRuns, NeedsViews
+from services.gateway.parts import NeedsControl, NeedsRuns, NeedsStarter, NeedsViews
+from services.gateway.situations import Situations
 from services.gateway.state import STATES
 from services.gateway.views import RUN_ID, ProblemView, RunsView, RunView, run_view
 from shared import layout
@@ -134,10 +134,10 @@ class Tagging(BaseModel):
 
 @routes.post("", status_code=201, responses=errors.documented(404, 409, 503))
 @needs("control", what="start")
-def start_run(body: RunRequest, runs: NeedsRuns, response: Response, key: IdempotencyKey = None) -> RunView:
+def start_run(body: RunRequest, starter: NeedsStarter, response: Response, key: IdempotencyKey = None) -> RunView:
     """Starts a run. It begins as soon as a slot is free; until then it is queued."""
     asked = Key.of(key, "start", body.model_dump(mode="json"))
-    situation = runs.start(recipe=body.recipe, changes=body.spec, priority=body.priority, key=asked)
+    situation = starter.start(recipe=body.recipe, changes=body.spec, priority=body.priority, key=asked)
     response.headers["Location"] = f"/v1/runs/{situation.run.id}"
     return run_view(situation)
 
@@ -172,63 +172,63 @@ def show_run(run: RunId, runs: NeedsRuns) -> RunView:
 
 @routes.patch(ONE, responses=errors.documented(404, 503))
 @needs("control", what="tag")
-def tag_run(run: RunId, body: Tagging, runs: NeedsRuns) -> RunView:
+def tag_run(run: RunId, body: Tagging, control: NeedsControl) -> RunView:
     """Changes a run's priority or labels. Neither touches what it computes."""
-    return run_view(runs.tag(run, priority=body.priority, labels=body.labels))
+    return run_view(control.tag(run, priority=body.priority, labels=body.labels))
 
 
 @routes.delete(ONE, status_code=204, responses=errors.documented(404, 409, 503))
 @needs("control", what="delete")
-def delete_run(run: RunId, runs: NeedsRuns) -> None:
+def delete_run(run: RunId, control: NeedsControl) -> None:
     """Removes a run that has ended, with everything that it made."""
-    runs.delete(run)
+    control.delete(run)
 
 
 @routes.post("/{run}:pause", status_code=202, responses=errors.documented(404, 409, 503))
 @needs("control", what="pause")
-def pause_run(run: RunId, runs: NeedsRuns, body: PauseRequest | None = None) -> RunView:
+def pause_run(run: RunId, control: NeedsControl, body: PauseRequest | None = None) -> RunView:
     """Asks a run to stand still at the end of a step, in its slot or without one."""
     asked = body or PauseRequest()
-    return run_view(runs.pause(run, kind=asked.kind, reason=asked.reason))
+    return run_view(control.pause(run, kind=asked.kind, reason=asked.reason))
 
 
 @routes.post("/{run}:resume", status_code=202, responses=errors.documented(404, 409, 503))
 @needs("control", what="resume")
-def resume_run(run: RunId, runs: NeedsRuns, body: ResumeRequest | None = None) -> RunView:
+def resume_run(run: RunId, control: NeedsControl, body: ResumeRequest | None = None) -> RunView:
     """Asks a paused run to train on; with `steps`, any run that has not been stopped to make more than it was to."""
     asked = body or ResumeRequest()
-    return run_view(runs.resume(run, steps=asked.steps, changes=asked.spec, reason=asked.reason))
+    return run_view(control.resume(run, steps=asked.steps, changes=asked.spec, reason=asked.reason))
 
 
 @routes.post("/{run}:stop", status_code=202, responses=errors.documented(404, 409, 503))
 @needs("control", what="stop")
-def stop_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
+def stop_run(run: RunId, control: NeedsControl, body: Asked | None = None) -> RunView:
     """Asks a run to commit a last checkpoint and to end for good. Asking again changes nothing."""
-    return run_view(runs.stop(run, reason=(body or Asked()).reason))
+    return run_view(control.stop(run, reason=(body or Asked()).reason))
 
 
 @routes.post("/{run}:kill", status_code=202, responses=errors.documented(404, 409, 503))
 @needs("control", what="kill")
-def kill_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
+def kill_run(run: RunId, control: NeedsControl, body: Asked | None = None) -> RunView:
     """Ends a run for good, at once: the steps since its last checkpoint are lost."""
-    return run_view(runs.kill(run, reason=(body or Asked()).reason))
+    return run_view(control.kill(run, reason=(body or Asked()).reason))
 
 
 @routes.post("/{run}:restart", status_code=202, responses=errors.documented(404, 409, 503))
 @needs("control", what="restart")
-def restart_run(run: RunId, runs: NeedsRuns, body: Asked | None = None) -> RunView:
+def restart_run(run: RunId, control: NeedsControl, body: Asked | None = None) -> RunView:
     """Has a run that was stopped or has failed go on from its newest checkpoint, with a new budget of restarts."""
-    return run_view(runs.restart(run, reason=(body or Asked()).reason))
+    return run_view(control.restart(run, reason=(body or Asked()).reason))
 
 
 @routes.post("/{run}:fork", status_code=201, responses=errors.documented(404, 409, 503))
 @needs("control", what="fork")
 def fork_run(
-    run: RunId, runs: NeedsRuns, response: Response, body: ForkRequest | None = None, key: IdempotencyKey = None
+    run: RunId, starter: NeedsStarter, response: Response, body: ForkRequest | None = None, key: IdempotencyKey = None
 ) -> RunView:
     """Starts a run that begins with a checkpoint of this one, at its step: weights, averages and optimizer."""
     given = body or ForkRequest()
-    situation = runs.fork(
+    situation = starter.fork(
         run,
         step=given.step,
         recipe=given.recipe,
@@ -240,6 +240,6 @@ def fork_run(
     return run_view(situation)
 
 
-def _problems(runs: RunControl) -> bytes:
+def _problems(runs: Situations) -> bytes:
     views = [ProblemView(run=run, **error.as_json()) for run, error in sorted(runs.problems().items())]
     return b"[" + b",".join(view.model_dump_json().encode() for view in views) + b"]"

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 from weakref import WeakValueDictionary
 
-from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
 from services.gateway.feed import Feed
+from services.gateway.situations import Situations
 from services.gateway.streams import history
 from services.gateway.streams.hub import Hub
 from services.gateway.streams.position import Position
@@ -21,7 +21,7 @@ class Streams:
 
     Args:
         volume: Where the runs lie.
-        runs: Shows them.
+        runs: Tells how they stand.
         views: Encodes them.
         feed: What happened to all of them.
         poll: Seconds between two looks at what is followed.
@@ -32,7 +32,7 @@ class Streams:
         self,
         *,
         volume: Volume,
-        runs: RunControl,
+        runs: Situations,
         views: EncodedViews,
         feed: Feed,
         poll: float = 0.5,
@@ -46,12 +46,12 @@ class Streams:
         self._watches: WeakValueDictionary[str, RunWatch | AllRunsWatch] = WeakValueDictionary()
 
     def events(self, run: str, *, after: Position | None, most: int) -> history.Page:
-        """Events of a run: those behind a position, or the newest. Raises like `RunControl.show`."""
+        """Events of a run: those behind a position, or the newest. Raises like `Situations.show`."""
         sources = self._sources.events(self._runs.show(run).run.folder)
         return _page(sources, after, most)
 
     def logs(self, run: str, *, wanted: LogFilter, after: Position | None, most: int) -> history.Page:
-        """Lines of logs about a run: those behind a position, or the newest. Raises like `RunControl.show`."""
+        """Lines of logs about a run: those behind a position, or the newest. Raises like `Situations.show`."""
         sources = self._sources.logs(self._runs.show(run).run.folder, wanted)
         return _page(sources, after, most)
 

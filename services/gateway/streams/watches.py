@@ -3,9 +3,9 @@
 import secrets
 import zlib
 
-from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
 from services.gateway.situation import Situation
+from services.gateway.situations import Situations
 from services.gateway.state import SETTLED
 from shared.errors import TandemError
 
@@ -15,11 +15,11 @@ class RunWatch:
 
     Args:
         run: Its id.
-        runs: Shows it.
+        runs: Tells how it stands.
         views: Encodes it.
     """
 
-    def __init__(self, *, run: str, runs: RunControl, views: EncodedViews) -> None:
+    def __init__(self, *, run: str, runs: Situations, views: EncodedViews) -> None:
         self._run = run
         self._runs = runs
         self._views = views
@@ -46,11 +46,11 @@ class AllRunsWatch:
     Numbers grow with each change, and mean something for as long as this object lives: `token` tells it from others.
 
     Args:
-        runs: Shows them.
+        runs: Tells how they stand.
         views: Encodes them.
     """
 
-    def __init__(self, *, runs: RunControl, views: EncodedViews) -> None:
+    def __init__(self, *, runs: Situations, views: EncodedViews) -> None:
         self._runs = runs
         self._views = views
         self._seen: dict[str, Situation] = {}
@@ -62,7 +62,7 @@ class AllRunsWatch:
     def look(self) -> bool:
         """Looks at all; whether one has changed."""
         before = self.version
-        situations = self._runs.situations()
+        situations = self._runs.awake()
         for situation in situations:
             run = situation.run.id
             if self._seen.get(run) is situation:

@@ -57,6 +57,6 @@ def test_the_gate_refuses_writes_it_down_and_leaves_health_to_everybody(bench: A
     assert ask("GET", "/v1/runs").status_code == 200
     refused = ask("POST", "/v1/runs", origin="https://evil.example")
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
-    assert bench.runs.situations() == []
+    assert bench.runs.awake() == []
     assert ask("GET", "/v1/runs", host="evil.example").status_code == 403
     assert ask("GET", "/livez", host="gateway:8000").status_code == 200
