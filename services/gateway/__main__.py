@@ -33,9 +33,11 @@ from services.gateway.metrics import RunMetrics, WebhookMetrics, add_volume_metr
 from services.gateway.parts import Parts
 from services.gateway.pictures import Pictures
 from services.gateway.predict.wiring import Predicting
-from services.gateway.reconcile import ReconcileLoop, Reconciler
+from services.gateway.reconcile import Reconciler
+from services.gateway.reconcile_loop import ReconcileLoop
 from services.gateway.series import SeriesReader
 from services.gateway.settings import GatewaySettings
+from services.gateway.settling import Settler
 from services.gateway.shelf import Shelf
 from services.gateway.shelving import Shelver, maker
 from services.gateway.situations import Situations
@@ -157,14 +159,20 @@ def _steer_and_serve(
         index=index,
         journal=journal,
         slots=slots,
+        settler=Settler(
+            index=index,
+            journal=journal,
+            clock=time.monotonic,
+            time=time.time,
+            attempts=settings.gateway_attempts,
+            backoff=settings.gateway_backoff_seconds,
+            longest_backoff=settings.gateway_longest_backoff_seconds,
+        ),
         launcher=launcher,
         metrics=metrics,
         clock=time.monotonic,
         time=time.time,
         lock=steering,
-        attempts=settings.gateway_attempts,
-        backoff=settings.gateway_backoff_seconds,
-        longest_backoff=settings.gateway_longest_backoff_seconds,
         stop_grace=settings.gateway_stop_grace_seconds,
         arriving=lambda folder: trainable_later(folder, now=time.time()),
         shelve=Shelver(index=index, runs=runs, journal=journal, slots=slots).step,

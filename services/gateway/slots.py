@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.gateway.index import Run
+from services.gateway.index import Index, Run
 from services.gateway.journal import History
 from services.gateway.launchers.base import Launcher, Observation
 from services.gateway.state import Trainer
-from shared.errors import VolumeError
+from shared.errors import TandemError, VolumeError
 from shared.layout import RunFolder, Volume
 from shared.records import Assignment, SlotRecord, read_record_or_none
 
@@ -123,6 +123,16 @@ class Slots:
             self._beats[run.id] = _Beat(fence=status.fence, beat=status.beat, since=now)
             return True
         return now - last.since <= self._silence
+
+
+def assigned_run(slot: Slot, index: Index) -> Run | None:
+    """The run that a slot is assigned; None where there is none, or where it is gone or cannot be read."""
+    if slot.assignment is None:
+        return None
+    try:
+        return index.get(slot.assignment.run)
+    except TandemError:
+        return None  # the index says so to whoever lists runs
 
 
 def is_over(slot: Slot, history: History) -> bool:

@@ -25,6 +25,7 @@ from services.gateway.metrics import RunMetrics
 from services.gateway.parts import Parts
 from services.gateway.pictures import Pictures
 from services.gateway.reconcile import Reconciler
+from services.gateway.settling import Settler
 from services.gateway.shelf import Shelf
 from services.gateway.shelving import AWAKE, Shelver
 from services.gateway.situations import Situations
@@ -181,14 +182,20 @@ class Bench:
             index=self.index,
             journal=self.journal,
             slots=self.slots,
+            settler=Settler(
+                index=self.index,
+                journal=self.journal,
+                clock=lambda: self.now,
+                time=lambda: self.epoch,
+                attempts=3,
+                backoff=1,
+                longest_backoff=3,
+            ),
             launcher=self.launcher,
             metrics=RunMetrics(self.registry),
             clock=lambda: self.now,
             time=lambda: self.epoch,
             lock=lock,
-            attempts=3,
-            backoff=1,
-            longest_backoff=3,
             stop_grace=60,
             arriving=lambda folder: folder.id in self.copied,
             shelve=Shelver(
