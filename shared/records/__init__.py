@@ -1,0 +1,68 @@
+"""The records on the volume, as frozen values, and how they are read and written: by writer, a module each.
+
+Times are seconds since the epoch (UTC) and serve people alone: nothing is decided by comparing them, since clocks jump.
+"""
+
+from shared.records.evaluator import ClassFigures, EvaluatorStatus, ExportManifest, Lease, Verdict
+from shared.records.files import FileName, FileRecord
+from shared.records.gateway import Alias, Aliases, Assignment, Canary, Desired, Move, Origin, Parent, Pins, Tags
+from shared.records.lines import Event, LineWriter, read_lines
+from shared.records.record import (
+    SCHEMA_VERSION,
+    Record,
+    encode_record,
+    parse_record,
+    read_record,
+    read_record_or_none,
+    write_record,
+)
+from shared.records.trainer import (
+    CheckpointManifest,
+    Device,
+    Fence,
+    Rollback,
+    Rollbacks,
+    SeriesPoint,
+    SlotRecord,
+    TrainerPhase,
+    TrainerStatus,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Alias",
+    "Aliases",
+    "Assignment",
+    "Canary",
+    "CheckpointManifest",
+    "ClassFigures",
+    "Desired",
+    "Device",
+    "EvaluatorStatus",
+    "Event",
+    "ExportManifest",
+    "Fence",
+    "FileName",
+    "FileRecord",
+    "Lease",
+    "LineWriter",
+    "Move",
+    "Origin",
+    "Parent",
+    "Pins",
+    "Record",
+    "Rollback",
+    "Rollbacks",
+    "SeriesPoint",
+    "SlotRecord",
+    "Tags",
+    "TrainerPhase",
+    "TrainerStatus",
+    "Verdict",
+    "encode_record",
+    "parse_record",
+    "read_lines",
+    "read_record",
+    "read_record_or_none",
+    "write_record",
+]

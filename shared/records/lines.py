@@ -1,0 +1,60 @@
+"""Records that are appended to one JSON-lines file, a line a write, and the events that every service writes so."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared import atomic
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class Event(BaseModel):
+    """One line of an `events.jsonl`: what happened, when, why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    time: float
+    service: Literal["trainer", "evaluator", "gateway"]
+    kind: str
+    message: str
+    step: int | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class LineWriter:
+    """Appends records to one JSON-lines file, a line a write. `within` is a folder above it that is not made."""
+
+    def __init__(self, path: Path, *, within: Path | None = None) -> None:
+        self._lines = atomic.LineAppender(path, within=within)
+
+    def append(self, record: BaseModel) -> None:
+        """Appends one record."""
+        self._lines.append(record.model_dump_json().encode())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._lines.close()
+
+
+def read_lines(path: Path, kind: type[R], *, offset: int = 0) -> Iterator[tuple[int, R]]:
+    """The records of a JSON-lines file from byte `offset` on, each with the offset behind it.
+
+    A torn last line is not yielded (it may still be being written), and a line that is no record is passed over.
+    A missing file has no lines.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset += len(line)
+                try:
+                    yield offset, kind.model_validate_json(line)
+                except ValidationError:
+                    continue
+    except (FileNotFoundError, NotADirectoryError):
+        return
