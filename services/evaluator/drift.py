@@ -5,8 +5,8 @@ import numpy.typing as npt
 
 from shared.checkpoints import Arrays, CheckpointStore
 from shared.errors import NotFoundError, VolumeError
-from shared.judgements import Drift
 from shared.layout import RunFolder
+from shared.records import Drift
 
 
 def drift_since_last(folder: RunFolder, *, step: int, kind: str, weights: Arrays) -> Drift | None:

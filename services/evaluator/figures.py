@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from shared.answers import compact
 from shared.data.examples import Labels
-from shared.judgements import Calibration, ReliabilityBin
-from shared.records import ClassFigures
+from shared.records import Calibration, ClassFigures, ReliabilityBin
 
 Logits = npt.NDArray[np.float32]
 

@@ -21,11 +21,11 @@ from shared.checkpoints import Arrays
 from shared.data.catalog import open_dataset
 from shared.data.examples import Dataset, Labels
 from shared.data.statistics import ChannelStatistics, channel_statistics
-from shared.judgements import Recalibrated
 from shared.layout import Volume
 from shared.ml.models import build_model
 from shared.ml.preprocess import evaluation_view, training_view, view_shape
 from shared.ml.weights import assign_variables, named_variables
+from shared.records import Recalibrated
 from shared.spec import AugmentSpec, RunSpec
 
 COMPARED_EXAMPLES = 128

@@ -9,8 +9,8 @@ from shared.answers import Answers
 from shared.checkpoints import Arrays
 from shared.data.examples import Images
 from shared.errors import TandemError
-from shared.judgements import Recalibrated
 from shared.layout import RunFolder
+from shared.records import Recalibrated
 from shared.spec import RunSpec
 
 

@@ -9,9 +9,8 @@ from collections import OrderedDict
 from shared import atomic
 from shared.answers import Answers, read_answers
 from shared.errors import NotFoundError, VolumeError
-from shared.judgements import Comparison
 from shared.layout import RunFolder, listed_steps
-from shared.records import Verdict, read_record_or_none
+from shared.records import Comparison, Verdict, read_record_or_none
 from shared.significance import mcnemar
 
 _LOG = logging.getLogger(__name__)

@@ -7,9 +7,8 @@ from services.evaluator.judging import Judged
 from shared import atomic
 from shared.answers import encode_answers, file_record
 from shared.errors import TandemError
-from shared.judgements import Comparison, Drift
 from shared.layout import RunFolder
-from shared.records import Verdict, encode_record
+from shared.records import Comparison, Drift, Verdict, encode_record
 
 
 def weights_and_decay(kind: str) -> tuple[Literal["raw", "ema"], float | None]:

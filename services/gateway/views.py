@@ -11,8 +11,7 @@ from services.gateway.situation import Situation
 from services.gateway.state import State
 from services.gateway.transitions import Transition
 from services.gateway.turns import Turns
-from shared.judgements import Comparison
-from shared.records import CheckpointManifest, Device, Verdict
+from shared.records import CheckpointManifest, Comparison, Device, Verdict
 from shared.spec import ema_kind
 
 RUN_ID = "20260301-101500-shapes-3f9c"

@@ -6,10 +6,12 @@ Times are seconds since the epoch (UTC) and serve people alone: nothing is decid
 from shared.records.evaluator import ClassFigures, EvaluatorStatus, ExportManifest, Lease, Verdict
 from shared.records.files import FileName, FileRecord
 from shared.records.gateway import Alias, Aliases, Assignment, Canary, Desired, Move, Origin, Parent, Pins, Tags
+from shared.records.judgements import Calibration, Comparison, Drift, Recalibrated, ReliabilityBin
 from shared.records.lines import Event, LineWriter, read_lines
 from shared.records.record import (
     SCHEMA_VERSION,
     Record,
+    Value,
     encode_record,
     parse_record,
     read_record,
@@ -33,11 +35,14 @@ __all__ = [
     "Alias",
     "Aliases",
     "Assignment",
+    "Calibration",
     "Canary",
     "CheckpointManifest",
     "ClassFigures",
+    "Comparison",
     "Desired",
     "Device",
+    "Drift",
     "EvaluatorStatus",
     "Event",
     "ExportManifest",
@@ -50,7 +55,9 @@ __all__ = [
     "Origin",
     "Parent",
     "Pins",
+    "Recalibrated",
     "Record",
+    "ReliabilityBin",
     "Rollback",
     "Rollbacks",
     "SeriesPoint",
@@ -58,6 +65,7 @@ __all__ = [
     "Tags",
     "TrainerPhase",
     "TrainerStatus",
+    "Value",
     "Verdict",
     "encode_record",
     "parse_record",

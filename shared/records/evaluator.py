@@ -2,17 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from shared.judgements import Calibration, Comparison, Drift, Recalibrated
 from shared.records.files import FileName, FileRecord
-from shared.records.record import Record
+from shared.records.judgements import Calibration, Comparison, Drift, Recalibrated
+from shared.records.record import Record, Value
 
 
-class ClassFigures(BaseModel):
+class ClassFigures(Value):
     """How one class was judged. A figure whose denominator is zero is None."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     examples: int

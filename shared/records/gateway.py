@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from shared.records.record import Record
+from shared.records.record import Record, Value
 
 
 class Desired(Record):
@@ -43,10 +43,8 @@ class Pins(Record):
     steps: tuple[int, ...] = ()
 
 
-class Parent(BaseModel):
+class Parent(Value):
     """The checkpoint that a forked run begins with: its run, its step, and the digest of its manifest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
     step: int = Field(ge=0)
@@ -72,19 +70,15 @@ class Assignment(Record):
     task: Literal["train", "evaluate"] = "train"
 
 
-class Canary(BaseModel):
+class Canary(Value):
     """The export of `step` answers `share` of the requests for an alias."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int = Field(ge=0)
     share: float = Field(gt=0.0, lt=1.0)
 
 
-class Move(BaseModel):
+class Move(Value):
     """An alias came to point at the export of `step`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int = Field(ge=0)
     precision_at_1: float
@@ -92,10 +86,8 @@ class Move(BaseModel):
     time: float
 
 
-class Alias(BaseModel):
+class Alias(Value):
     """A name for one export of a run: that of the last move. `pinned`: it moves by hand alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     moves: tuple[Move, ...] = Field(min_length=1)
     pinned: bool = False

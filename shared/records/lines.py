@@ -4,17 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from shared import atomic
+from shared.records.record import Value
 
 R = TypeVar("R", bound=BaseModel)
 
 
-class Event(BaseModel):
+class Event(Value):
     """One line of an `events.jsonl`: what happened, when, why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     time: float
     service: Literal["trainer", "evaluator", "gateway"]

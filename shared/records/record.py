@@ -15,10 +15,14 @@ from shared.errors import CorruptRecordError, UnknownSchemaError
 SCHEMA_VERSION = 1
 
 
-class Record(BaseModel):
-    """Base of every record. Unknown keys are kept out; a missing key without default is corruption."""
+class Value(BaseModel):
+    """Base of what records and lines are made of. An unknown key, or a missing one without default, is corruption."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Record(Value):
+    """Base of every record."""
 
     schema_version: Literal[1] = 1
 

@@ -2,16 +2,14 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from shared.records.files import FileName, FileRecord
-from shared.records.record import Record
+from shared.records.record import Record, Value
 
 
-class Device(BaseModel):
+class Device(Value):
     """One device that TensorFlow sees."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: str
@@ -63,10 +61,8 @@ class TrainerStatus(Record):
     failure: dict[str, str | None] | None = None
 
 
-class SeriesPoint(BaseModel):
+class SeriesPoint(Value):
     """One line of `trainer/series.jsonl`. After a resume lines of a step may stand twice: the later one counts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     step: int
     time: float
@@ -88,10 +84,8 @@ class Fence(Record):
     time: float
 
 
-class Rollback(BaseModel):
+class Rollback(Value):
     """A run diverged and went back to the checkpoint at `step`, or to its beginning. From there its rate is lower."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
     step: int = Field(ge=0)

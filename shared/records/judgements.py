@@ -2,14 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from shared.records.record import Value
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-class ReliabilityBin(_Part):
+class ReliabilityBin(Value):
     """The examples whose most probable class got a probability in (`lower`, `upper`]; without any, the means are None.
 
     Where `confidence` (the mean of those probabilities) is above `accuracy` (the share of right answers among them),
@@ -23,7 +21,7 @@ class ReliabilityBin(_Part):
     accuracy: float | None
 
 
-class Calibration(_Part):
+class Calibration(Value):
     """How far probabilities can be taken at their word.
 
     `error` is the expected calibration error (C. Guo et al., ICML 2017): the sum over the bins, which are of equal
@@ -34,7 +32,7 @@ class Calibration(_Part):
     bins: tuple[ReliabilityBin, ...]
 
 
-class Comparison(_Part):
+class Comparison(Value):
     """McNemar's test of these weights against the run's best ones of the same kind so far, on the same examples.
 
     `only_these` and `only_those` count the examples that exactly one of the two gets right. `p_value` is two-sided.
@@ -48,7 +46,7 @@ class Comparison(_Part):
     method: Literal["exact", "chi-square"]
 
 
-class Drift(_Part):
+class Drift(Value):
     """How far the weights have moved since the checkpoint at `step`: |now - then| / |then|, in Euclidean norms.
 
     `total` is over all weights taken together. None where nothing can be divided by: then they were all zero.
@@ -59,7 +57,7 @@ class Drift(_Part):
     variables: dict[str, float | None]
 
 
-class Recalibrated(_Part):
+class Recalibrated(Value):
     """The same weights with batch normalisation's statistics taken anew, from `examples` training pictures.
 
     The verdict's own figures are those of the statistics in the checkpoint, which are the ones that are exported.
