@@ -1,7 +1,8 @@
 """One curve, drawn as text for a terminal and as an SVG picture. Needs no plotting library."""
 
 from collections.abc import Sequence
-from xml.sax.saxutils import escape  # nosec B406 # writes XML, and parses none
+
+from services.cli.axes import Axes
 
 Point = tuple[int, float]
 
@@ -9,7 +10,7 @@ Point = tuple[int, float]
 _BRAILLE = 0x2800
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 36, 44
+_TOP = 36
 
 
 def text_curve(points: Sequence[Point], *, width: int = 72, height: int = 14) -> list[str]:
@@ -50,34 +51,10 @@ def svg_curve(points: Sequence[Point], *, title: str, width: int = 720, height: 
         height: In pixels.
     """
     first, last, top = _bounds(points)
-    across, down = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
-
-    def x(step: float) -> float:
-        return _LEFT + across * (step - first) / max(1, last - first)
-
-    def y(value: float) -> float:
-        return _TOP + down * (1 - value / top)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        ' font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" rx="6" fill="#fff"/>',
-        f'<text x="{_LEFT}" y="22" font-size="14" fill="#222">{escape(title)}</text>',
-    ]
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        step, value, foot = first + (last - first) * share, top * share, height - _BOTTOM + 18
-        parts += [
-            f'<path d="M{_LEFT} {y(value):.1f}H{width - _RIGHT}" stroke="#ddd"/>',
-            f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="#555">{_short(value)}</text>',
-            f'<text x="{x(step):.1f}" y="{foot}" text-anchor="middle" fill="#555">{round(step):,}</text>',
-        ]
-    line = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
-    parts += [
-        f'<text x="{_LEFT + across / 2}" y="{height - 8}" text-anchor="middle" fill="#555">step</text>',
-        f'<polyline points="{line}" fill="none" stroke="#1f6feb" stroke-width="2" stroke-linejoin="round"/>',
-        "</svg>",
-    ]
-    return "\n".join(parts) + "\n"
+    axes = Axes(first=first, last=last, low=0.0, high=top, width=width, height=height, top=_TOP)
+    look = 'fill="none" stroke="#1f6feb" stroke-width="2" stroke-linejoin="round"'
+    line = f'<polyline points="{axes.line(points)}" {look}/>'
+    return axes.drawn([line], title=title, across="step", shown=_short)
 
 
 def _bounds(points: Sequence[Point]) -> tuple[int, int, float]:

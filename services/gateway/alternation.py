@@ -8,7 +8,6 @@ An evaluator that judges nothing (it is killed, or finds no GPU) is tried again;
 on, since a verdict can be made up for and an idle device cannot.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from services.gateway.index import Run
 from services.gateway.journal import History
 from services.gateway.launchers.base import Observation
 from services.gateway.views import kind_of
+from shared.records import Event, newest_line
 
 ATTEMPTS = 3
 TAIL_BYTES = 2**16
@@ -74,17 +74,9 @@ def ending(run: Run, seen: Observation, *, interrupted: bool) -> tuple[str, dict
 
 def _last_seconds(path: Path, kind: str) -> float | None:
     """`seconds` of the newest event of this kind near the end of a file of events."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except OSError:
-        return None
-    for line in reversed(lines):
-        try:
-            event = json.loads(line)
-            if event["kind"] == kind:
-                return float(event["details"]["seconds"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return None
+
+    def tells(event: Event) -> bool:
+        return event.kind == kind and isinstance(event.details.get("seconds"), int | float)
+
+    event = newest_line(path, Event, within=TAIL_BYTES, where=tells)
+    return None if event is None else float(event.details["seconds"])

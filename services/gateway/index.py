@@ -31,6 +31,7 @@ from shared.records import (
     Tags,
     TrainerStatus,
     Verdict,
+    newest_line,
     read_record,
     read_record_or_none,
 )
@@ -314,7 +315,7 @@ class Index:
         if _changed(entry, folder.status):
             run = replace(run, status=read_record_or_none(folder.status, TrainerStatus))
         if _changed(entry, folder.series):
-            run = replace(run, last_point=last_point(folder.series))
+            run = replace(run, last_point=newest_line(folder.series, SeriesPoint, within=TAIL_BYTES))
         if _changed(entry, folder.checkpoints):
             run = replace(run, checkpoint_step=max(listed_steps(folder.checkpoints), default=None))
         verdicts = tuple(self._verdicts(folder, entry))
@@ -373,20 +374,3 @@ def created(folder: RunFolder) -> float:
         return datetime.strptime(folder.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
     except ValueError:
         return folder.spec.stat().st_mtime
-
-
-def last_point(path: Path) -> SeriesPoint | None:
-    """The last whole line of a series, read from the file's end."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL_BYTES))
-            lines = file.read().split(b"\n")[:-1]
-    except OSError:
-        return None
-    for line in reversed(lines):
-        try:
-            return SeriesPoint.model_validate_json(line)
-        except ValueError:
-            continue
-    return None

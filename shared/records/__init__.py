@@ -7,7 +7,7 @@ from shared.records.evaluator import ClassFigures, EvaluatorStatus, ExportManife
 from shared.records.files import FileName, FileRecord
 from shared.records.gateway import Alias, Aliases, Assignment, Canary, Desired, Move, Origin, Parent, Pins, Tags
 from shared.records.judgements import Calibration, Comparison, Drift, Recalibrated, ReliabilityBin
-from shared.records.lines import Event, LineWriter, read_lines
+from shared.records.lines import Event, LineWriter, newest_line, read_lines
 from shared.records.record import (
     SCHEMA_VERSION,
     Record,
@@ -68,6 +68,7 @@ __all__ = [
     "Value",
     "Verdict",
     "encode_record",
+    "newest_line",
     "parse_record",
     "read_lines",
     "read_record",

@@ -1,6 +1,7 @@
 """Records that are appended to one JSON-lines file, a line a write, and the events that every service writes so."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -57,3 +58,28 @@ def read_lines(path: Path, kind: type[R], *, offset: int = 0) -> Iterator[tuple[
                     continue
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def newest_line(path: Path, kind: type[R], *, within: int, where: Callable[[R], bool] = lambda _: True) -> R | None:
+    """The newest record of a JSON-lines file, or None if there is none.
+
+    Args:
+        path: The file, which may be missing. A torn last line counts as little as for `read_lines`.
+        kind: What it is.
+        within: How many bytes at the file's end are looked through.
+        where: Which one is meant.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - within))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            record = kind.model_validate_json(line)
+        except ValidationError:
+            continue
+        if where(record):
+            return record
+    return None

@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from services.gateway.index import SLICE, last_point
+from services.gateway.index import SLICE
 from services.gateway.making import Key
 from shared.errors import CorruptRecordError, InputError, NotFoundError, UnavailableError, UnknownSchemaError
-from shared.records import Desired, SeriesPoint, Verdict, write_record
+from shared.records import Desired, Verdict, write_record
 
 
 def verdict(run: str, step: int, *, weights: str = "raw", **values: Any) -> Verdict:
@@ -18,12 +18,6 @@ def verdict(run: str, step: int, *, weights: str = "raw", **values: Any) -> Verd
 def judge(bench: Any, run: str, step: int, kind: str = "raw", **values: Any) -> None:
     weights = kind.partition("-")[0]
     write_record(bench.folder(run).verdict(step, kind), verdict(run, step, weights=weights, **values))
-
-
-def point(step: int) -> SeriesPoint:
-    return SeriesPoint(
-        step=step, time=0, loss=1, cross_entropy=1, average_loss=1, learning_rate=0.1, examples_per_second=1
-    )
 
 
 def everything(_: Any) -> bool:
@@ -108,15 +102,6 @@ def test_an_unreadable_run_is_a_problem_of_its_own_and_comes_back_when_mended(
 def test_an_id_that_would_leave_the_volume_is_refused(bench: Any) -> None:
     with pytest.raises(InputError):
         bench.index.get("../../etc")
-
-
-def test_the_last_whole_line_of_a_series_counts(bench: Any) -> None:
-    path = bench.folder(bench.start()).series
-    path.parent.mkdir()
-    assert last_point(path) is None
-    lines = [point(step).model_dump_json() for step in (1, 2)]
-    path.write_text("\n".join(lines) + '\n{"step": 3, "ti')
-    assert last_point(path).step == 2
 
 
 def test_the_newest_checkpoint_is_known(bench: Any) -> None:

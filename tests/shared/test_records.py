@@ -1,7 +1,17 @@
 import pytest
 
 from shared.errors import CorruptRecordError, UnknownSchemaError
-from shared.records import Desired, Event, LineWriter, SeriesPoint, encode_record, read_lines, read_record, write_record
+from shared.records import (
+    Desired,
+    Event,
+    LineWriter,
+    SeriesPoint,
+    encode_record,
+    newest_line,
+    read_lines,
+    read_record,
+    write_record,
+)
 
 WANTED = Desired(generation=3, state="running", time=1.5)
 
@@ -57,6 +67,19 @@ def test_a_torn_last_line_is_not_read_and_a_foreign_line_is_passed_over(tmp_path
     path.write_bytes(b"no json\n" + whole + whole[:-1])
     assert [record for _, record in read_lines(path, Event)] == [event(1)]
     assert list(read_lines(tmp_path / "missing.jsonl", Event)) == []
+
+
+def test_the_newest_line_is_the_last_whole_one_that_is_meant(tmp_path):
+    path = tmp_path / "events.jsonl"
+    assert newest_line(path, Event, within=4096) is None
+    lines = [event(number).model_dump_json().encode() + b"\n" for number in range(4)]
+    path.write_bytes(b"".join([*lines[:3], b"no json\n", lines[3][:-1]]))
+    assert newest_line(path, Event, within=4096) == event(2)
+    assert newest_line(path, Event, within=4096, where=lambda record: record == event(0)) == event(0)
+    assert newest_line(path, Event, within=4096, where=lambda record: record == event(3)) is None
+    assert (
+        newest_line(path, Event, within=sum(map(len, lines[1:])) + 2, where=lambda record: record == event(0)) is None
+    )
 
 
 def test_a_loss_that_is_no_number_survives_its_line(tmp_path):
