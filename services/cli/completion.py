@@ -2,9 +2,9 @@
 
 import typer
 
-from services.cli.client.views import STATES
 from services.cli.session import Session
 from shared.errors import TandemError
+from shared.states import STATES
 
 
 def complete_run(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:

@@ -15,11 +15,11 @@ from services.gateway.feed import Change, Feed
 from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
 from services.gateway.shelf import Judged, Shelved
-from services.gateway.state import SETTLED
 from services.gateway.views import best_view, evaluation_view, kind_of
 from shared.errors import TandemError
 from shared.lifecycle import StopEvent
 from shared.records import Event, Verdict, read_lines
+from shared.states import SETTLED
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from services.gateway.shelf import Shelved
 from services.gateway.situation import Situation
-from services.gateway.state import STATES
 from shared.errors import InputError
+from shared.states import STATES
 
 PAGE = 50
 LONGEST_PAGE = 1_000

@@ -10,10 +10,10 @@ from services.gateway.shelf import Shelved
 from services.gateway.situation import Situation
 from services.gateway.situations import Situations
 from services.gateway.slots import Slots
-from services.gateway.state import SETTLED
 from services.gateway.views import RunView, kind_of, run_view
 from shared import observe
 from shared.spec import RunSpec
+from shared.states import SETTLED
 
 AWAKE = 100
 

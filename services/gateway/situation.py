@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from services.gateway.index import Run
-from services.gateway.state import RunState, State
+from services.gateway.state import RunState
 from services.gateway.transitions import Transition, refusal
 from services.gateway.turns import NO_TURNS, Turns
 from shared.records import TrainerStatus
+from shared.states import State
 
 
 @dataclass(frozen=True)

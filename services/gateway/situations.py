@@ -8,9 +8,10 @@ from services.gateway.journal import History, Journal
 from services.gateway.shelf import Shelved
 from services.gateway.situation import Situation, waiting, worked
 from services.gateway.slots import Slots
-from services.gateway.state import SETTLED, derive
+from services.gateway.state import derive
 from services.gateway.transitions import allowed
 from shared.errors import TandemError, UnavailableError
+from shared.states import SETTLED
 
 
 class Situations:

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from services.gateway.index import Run
-from services.gateway.state import SETTLED, State
 from shared.errors import ConflictError
+from shared.states import SETTLED, State
 from shared.steps import extensible
 
 Transition = Literal["pause", "resume", "extend", "stop", "kill", "restart", "fork", "delete"]

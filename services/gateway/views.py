@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.gateway.errors import ErrorView
 from services.gateway.index import Run
 from services.gateway.situation import Situation
-from services.gateway.state import State
 from services.gateway.transitions import Transition
 from services.gateway.turns import Turns
 from shared.records import CheckpointManifest, Comparison, Device, Verdict
 from shared.spec import ema_kind
+from shared.states import State
 
 RUN_ID = "20260301-101500-shapes-3f9c"
 

@@ -15,8 +15,8 @@ from services.gateway.app import create_app
 from services.gateway.errors import speaks_plainly
 from services.gateway.predict.settings import PredictSettings
 from services.gateway.predict.wiring import Predicting
-from services.gateway.state import STATES
 from shared.settings import PREFIX, Settings
+from shared.states import STATES
 
 ROOT = Path(__file__).resolve().parents[2]
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")

@@ -25,11 +25,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from services.gateway.state import STATES
 from services.gateway.transitions import TRANSITIONS
 from shared import atomic
 from shared.errors import ConflictError, NotFoundError
 from shared.records import Desired, read_record
+from shared.states import STATES
 
 CALLS = ("mkdir", "write", "fsync", "rename", "link", "unlink")
 

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.state import STATES, Trainer, derive
+from services.gateway.state import Trainer, derive
 from shared.records import Desired, TrainerStatus
 from shared.spec import AlternateSharing, RunSpec
+from shared.states import STATES
 
 SPEC = RunSpec(steps=100)
 PHASES = ("starting", "running", "holding", "stopping", "completed", "stopped", "released", "yielded", "failed")

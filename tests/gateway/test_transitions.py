@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from services.gateway.index import Run
-from services.gateway.state import STATES
 from services.gateway.transitions import TRANSITIONS, allowed
 from shared.errors import ConflictError, NotFoundError, SpecError
 from shared.layout import RunFolder
 from shared.locks import exports_lock
 from shared.records import Alias, Aliases, Desired, Move, Tags, read_record, write_record
 from shared.spec import RunSpec, parse_spec
+from shared.states import STATES
 
 
 def desired(bench: Any, run: str) -> Desired:

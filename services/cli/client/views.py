@@ -9,21 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from shared.spec import ema_kind
-
-STATES = (
-    "queued",
-    "starting",
-    "running",
-    "pausing",
-    "paused",
-    "stopping",
-    "stopped",
-    "evaluating",
-    "restarting",
-    "completed",
-    "failed",
-)
-FINAL_STATES = frozenset({"completed", "stopped", "failed"})
+from shared.states import SETTLED
 
 
 class View(BaseModel):
@@ -118,7 +104,7 @@ class Run(View):
     @property
     def finished(self) -> bool:
         """Whether nothing more will happen to it by itself."""
-        return self.state in FINAL_STATES
+        return self.state in SETTLED
 
 
 class Series(View):

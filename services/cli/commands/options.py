@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from services.cli.client.views import STATES
 from services.cli.completion import complete_run, complete_state
 from shared.errors import InputError
 from shared.spec import overlay
+from shared.states import STATES
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunName = Annotated[

@@ -14,10 +14,10 @@ from services.gateway.listing import CURSOR, LONGEST_PAGE, PAGE, Filter, page
 from services.gateway.making import Key
 from services.gateway.parts import NeedsControl, NeedsRuns, NeedsStarter, NeedsViews
 from services.gateway.situations import Situations
-from services.gateway.state import STATES
 from services.gateway.views import RUN_ID, ProblemView, RunsView, RunView, run_view
 from shared import layout
 from shared.spec import Changes
+from shared.states import STATES
 
 ONE = f"/{{run:{NAME}}}"
 

@@ -6,8 +6,8 @@ import zlib
 from services.gateway.encoded import EncodedViews
 from services.gateway.situation import Situation
 from services.gateway.situations import Situations
-from services.gateway.state import SETTLED
 from shared.errors import TandemError
+from shared.states import SETTLED
 
 
 class RunWatch:

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from services.gateway.state import State
 from shared.errors import SettingsError
+from shared.states import State
 
 EventKind = Literal["state", "best", "threshold", "evaluation", "removed"]
 SECRET_PREFIX = "whsec_"  # nosec B105 # how secrets begin, and none itself
