@@ -15,13 +15,14 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from services.trainer.beginning import EngineBuilder
 from services.trainer.engine import Engine
 from services.trainer.fencing import Identity, Tenure
 from services.trainer.gpu import Gpus
 from services.trainer.journal import Events, Journal
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.preflight import record_slot
-from services.trainer.session import Clocks, DatasetOpener, EngineBuilder, Session
+from services.trainer.session import Clocks, DatasetOpener, Session
 from services.trainer.settings import TrainerSettings
 from services.trainer.status import Heartbeat
 from shared import atomic, logs, observe

@@ -2,39 +2,38 @@
 
 import logging
 import time as system_time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from services.trainer.batches import PrefetchedBatches
+from services.trainer.beginning import Beginning, EngineBuilder
 from services.trainer.committer import Committer
 from services.trainer.control import Control, Request
-from services.trainer.divergence import DivergenceWatch, known_rollbacks, roll_back
+from services.trainer.divergence import DivergenceWatch, known_rollbacks
 from services.trainer.engine import Engine
 from services.trainer.fencing import Tenure
-from services.trainer.forking import adapted
 from services.trainer.journal import Events, Journal
 from services.trainer.loop import AnyOf, EverySeconds, EverySteps, Loop, Scheduled, When
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.order import SampleOrder
 from services.trainer.progress import Progress
-from services.trainer.resume import find_checkpoint, load_groups
 from services.trainer.retention import Pruner
 from services.trainer.saver import Saver
 from services.trainer.settings import TrainerSettings
 from services.trainer.status import Heartbeat
 from services.trainer.summaries import Summaries
 from shared import atomic
-from shared.checkpoints import Checkpoint, CheckpointStore, initial_checkpoint
+from shared.checkpoints import Checkpoint, CheckpointStore
 from shared.data.examples import Dataset
-from shared.errors import DivergedError, VolumeError
+from shared.errors import DivergedError
 from shared.eventfiles import EventFile
 from shared.layout import RunFolder, Volume
 from shared.leases import LeaseWatch
 from shared.lifecycle import StopEvent
-from shared.records import Desired, Rollbacks, TrainerPhase
+from shared.records import Desired, TrainerPhase
 from shared.spec import AlternateSharing, DatasetSpec, RunSpec
 from shared.steps import total_steps
 
@@ -55,14 +54,6 @@ class DatasetOpener(Protocol):
 
     def __call__(self, spec: DatasetSpec, *, volume: Volume) -> Dataset:
         """The data set."""
-        ...
-
-
-class EngineBuilder(Protocol):
-    """Builds what computes the steps of a run."""
-
-    def __call__(self, spec: RunSpec, dataset: Dataset) -> Engine:
-        """An engine at step 0."""
         ...
 
 
@@ -120,10 +111,18 @@ class Session:
         self._metrics = metrics
         self._settings = settings
         self._open_dataset = open_dataset
-        self._build_engine = build_engine
-        self._fresh = fresh
         self._clocks = clocks
         self._store = CheckpointStore(folder)
+        self._beginning = Beginning(
+            folder=folder,
+            spec=spec,
+            build_engine=build_engine,
+            fresh=fresh,
+            heartbeat=heartbeat,
+            events=events,
+            metrics=metrics,
+            time=clocks.time,
+        )
         self._control = Control(
             path=folder.desired,
             stop=stop,
@@ -146,31 +145,11 @@ class Session:
         self._tell_steps()
         dataset = self._open_dataset(self._spec.dataset, volume=self._volume)
         while True:
-            engine, begin = self._begin(dataset)
+            engine, begin = self._beginning.engine(dataset)
             try:
                 return self._attempt(engine, dataset, begin=begin)
             except DivergedError as error:
-                self._roll_back(error, begin=begin, diverged=engine.step)
-
-    def _begin(self, dataset: Dataset) -> tuple[Engine, Checkpoint | None]:
-        """An engine with the newest good checkpoint in it, or with that of the run that this one is a fork of."""
-        checkpoint = find_checkpoint(
-            self._store,
-            spec=self._spec,
-            dataset_fingerprint=dataset.fingerprint,
-            fresh=self._fresh,
-            on_quarantine=self._tell_quarantined,
-        )
-        self._fresh = False  # what is committed from here on is good to go back to
-        initial = initial_checkpoint(self._folder) if checkpoint is None else None
-        engine = self._build_engine(self._spec, dataset)
-        engine.slow(Rollbacks(rollbacks=known_rollbacks(self._folder, checkpoint or initial)))
-        self._heartbeat.update(numerics=engine.numerics)
-        if checkpoint is not None:
-            self._restore(engine, checkpoint)
-        elif initial is not None:
-            self._begin_with(engine, initial)
-        return engine, checkpoint or initial
+                self._beginning.go_back(error, begin=begin, diverged=engine.step)
 
     def _attempt(self, engine: Engine, dataset: Dataset, *, begin: Checkpoint | None) -> TrainerPhase:
         saver = self._saver(engine, dataset, begin=begin)
@@ -178,27 +157,6 @@ class Session:
             return self._train(engine, saver, dataset)
         finally:
             saver.close()
-
-    def _roll_back(self, error: DivergedError, *, begin: Checkpoint | None, diverged: int) -> None:
-        """Goes back to the newest checkpoint, to go on with a lower rate; raises what happened if it is not to."""
-        newest = max(self._store.steps(), default=0 if begin is None else begin.step)
-        made = roll_back(
-            error,
-            folder=self._folder,
-            rule=self._spec.on_divergence,
-            known=known_rollbacks(self._folder, begin),
-            step=newest,
-            diverged=diverged,
-            time=self._clocks.time(),
-        )
-        self._events.record(
-            "rolled_back",
-            f"{error.message} at step {diverged}: back to step {newest}, with {made.factor:g} times the rate",
-            step=newest,
-            level=logging.WARNING,
-            diverged=diverged,
-            factor=made.factor,
-        )
 
     def _train(self, engine: Engine, saver: Saver, dataset: Dataset) -> TrainerPhase:
         series = Journal(self._folder.series, on_loss=self._metrics.lost_lines.inc)
@@ -297,32 +255,6 @@ class Session:
             self._control.wait()
         return request
 
-    def _restore(self, engine: Engine, checkpoint: Checkpoint) -> None:
-        engine.restore(load_groups(checkpoint, spec=self._spec), step=checkpoint.step)
-        self._heartbeat.update(step=checkpoint.step, checkpoint_step=checkpoint.step, loss=checkpoint.manifest.loss)
-        self._metrics.checkpoint_step.set(checkpoint.step)
-        before, now = checkpoint.manifest.numerics, engine.numerics
-        changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-        self._events.record(
-            "resumed",
-            f"Resumed from the checkpoint at step {checkpoint.step}"
-            + (f", with other numerics than before: {_shown(before, now, changed)}" if changed else ""),
-            step=checkpoint.step,
-            changed={key: [before.get(key), now.get(key)] for key in changed},
-        )
-
-    def _begin_with(self, engine: Engine, initial: Checkpoint) -> None:
-        engine.restore(adapted(initial, fresh=engine.snapshot(), spec=self._spec), step=initial.step)
-        self._heartbeat.update(step=initial.step)
-        manifest = initial.manifest
-        self._events.record(
-            "forked",
-            f"Begins with the checkpoint at step {initial.step} of run {manifest.run}",
-            step=initial.step,
-            run=manifest.run,
-            manifest_sha256=initial.manifest_sha256,
-        )
-
     def _saver(self, engine: Engine, dataset: Dataset, *, begin: Checkpoint | None) -> Saver:
         own = begin is not None and begin.manifest.run == self._folder.id
         pruner = Pruner(
@@ -384,16 +316,3 @@ class Session:
             f"The run is to be {desired.state}{pause}" + (f": {desired.reason}" if desired.reason else ""),
             generation=desired.generation,
         )
-
-    def _tell_quarantined(self, step: int, error: VolumeError) -> None:
-        self._metrics.quarantined.inc()
-        self._events.record(
-            "checkpoint_quarantined",
-            f"Checkpoint at step {step} is damaged and was moved away: {error}",
-            step=step,
-            level=logging.WARNING,
-        )
-
-
-def _shown(before: Mapping[str, str], now: Mapping[str, str], changed: Sequence[str]) -> str:
-    return "; ".join(f"{key}: was {before.get(key, 'unknown')}, is {now.get(key, 'unknown')}" for key in changed)
