@@ -14,7 +14,6 @@ from typing import Any, Literal
 from services.gateway.index import Run
 from services.gateway.journal import History
 from services.gateway.launchers.base import Observation
-from services.gateway.views import kind_of
 from shared.records import Event, newest_line
 
 ATTEMPTS = 3
@@ -46,7 +45,7 @@ def last_turn_due(run: Run, history: History) -> bool:
 
 def is_judged(run: Run) -> bool:
     """Whether nothing of the newest checkpoint is left to judge."""
-    judged = {kind_of(each) for each in run.verdicts if each.step == run.checkpoint_step}
+    judged = {each.kind for each in run.verdicts if each.step == run.checkpoint_step}
     return run.checkpoint_step is None or judged >= set(run.spec.weights_kinds)
 
 

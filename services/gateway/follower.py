@@ -15,7 +15,7 @@ from services.gateway.feed import Change, Feed
 from services.gateway.index import Index, Run
 from services.gateway.journal import History, Journal
 from services.gateway.shelf import Judged, Shelved
-from services.gateway.views import best_view, evaluation_view, kind_of
+from services.gateway.views import best_view, evaluation_view
 from shared.errors import TandemError
 from shared.lifecycle import StopEvent
 from shared.records import Event, Verdict, read_lines
@@ -144,8 +144,8 @@ class Follower:
         judged = known.all_judged()
         before = [each for each in run.verdicts if _key(each) in judged]
         for verdict in sorted((each for each in run.verdicts if _key(each) not in judged), key=lambda each: each.time):
-            same = [each.precision_at_1 or 0.0 for each in before if kind_of(each) == kind_of(verdict)]
-            data = {"name": run.spec.name, "kind": kind_of(verdict), "previous_best": max(same, default=None)}
+            same = [each.precision_at_1 or 0.0 for each in before if each.kind == verdict.kind]
+            data = {"name": run.spec.name, "kind": verdict.kind, "previous_best": max(same, default=None)}
             figures = evaluation_view(verdict).model_dump(mode="json")
             yield Change(time=self._clock(), run=run.id, kind="evaluation", data={**data, **figures})
             earlier = best_view(replace(run, verdicts=tuple(before)))
@@ -217,7 +217,7 @@ class FollowerLoop:
 
 
 def _key(verdict: Verdict) -> tuple[int, str]:
-    return verdict.step, kind_of(verdict)
+    return verdict.step, verdict.kind
 
 
 def _kind(change: Change) -> str:

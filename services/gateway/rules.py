@@ -1,8 +1,7 @@
 """What ends a run before its last step, by its specification's `until`. Pure: no I/O, no clock."""
 
 from services.gateway.index import Run
-from shared.records import Verdict
-from shared.spec import PlateauSpec, ema_kind
+from shared.spec import PlateauSpec
 
 
 def reason_to_end(run: Run, *, seconds: float, cost: float | None) -> str | None:
@@ -32,12 +31,8 @@ def _judged(run: Run, kind: str) -> list[tuple[int, float]]:
     return [
         (each.step, each.precision_at_1)
         for each in run.verdicts
-        if each.precision_at_1 is not None and each.step > begin and each.status == "judged" and _kind(each) == kind
+        if each.precision_at_1 is not None and each.step > begin and each.status == "judged" and each.kind == kind
     ]
-
-
-def _kind(verdict: Verdict) -> str:
-    return "raw" if verdict.decay is None else ema_kind(verdict.decay)
 
 
 def _reached(name: str, wanted: float | None, judged: list[tuple[int, float]]) -> str | None:

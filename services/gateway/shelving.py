@@ -10,7 +10,7 @@ from services.gateway.shelf import Shelved
 from services.gateway.situation import Situation
 from services.gateway.situations import Situations
 from services.gateway.slots import Slots
-from services.gateway.views import RunView, kind_of, run_view
+from services.gateway.views import RunView, run_view
 from shared import observe
 from shared.spec import RunSpec
 from shared.states import SETTLED
@@ -69,7 +69,7 @@ class Shelver:
             key=None if run.origin is None else run.origin.key,
             mark=mark,
             journal=_size(run),
-            judged=frozenset((each.step, kind_of(each)) for each in run.verdicts),
+            judged=frozenset((each.step, each.kind) for each in run.verdicts),
             view=run_view(situation).model_dump_json().encode(),
         )
 

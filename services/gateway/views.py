@@ -11,7 +11,6 @@ from services.gateway.situation import Situation
 from services.gateway.transitions import Transition
 from services.gateway.turns import Turns
 from shared.records import CheckpointManifest, Comparison, Device, Verdict
-from shared.spec import ema_kind
 from shared.states import State
 
 RUN_ID = "20260301-101500-shapes-3f9c"
@@ -282,7 +281,7 @@ def sharing_view(turns: Turns) -> SharingView:
 def best_view(run: Run) -> BestView | None:
     """The best judged weights of a run; of equally good ones the oldest, as with the alias `best`."""
     judged = [each for each in run.verdicts if each.status == "judged" and each.precision_at_1 is not None]
-    primary = [each for each in judged if kind_of(each) == run.spec.primary_ema]
+    primary = [each for each in judged if each.kind == run.spec.primary_ema]
     found = max(primary or judged, key=lambda each: (each.precision_at_1 or 0.0, -each.step), default=None)
     if found is None or found.precision_at_1 is None:
         return None
@@ -297,7 +296,7 @@ def best_view(run: Run) -> BestView | None:
 
 def latest_views(run: Run) -> list[EvaluationView]:
     """The newest verdict on each kind of weights, raw first."""
-    newest = {kind_of(each): each for each in run.verdicts}
+    newest = {each.kind: each for each in run.verdicts}
     return [evaluation_view(newest[kind]) for kind in sorted(newest, key=lambda kind: (kind != "raw", kind))]
 
 
@@ -322,11 +321,6 @@ def checkpoint_view(manifest: CheckpointManifest) -> CheckpointView:
         loss=_finite(manifest.loss),
         time=manifest.time,
     )
-
-
-def kind_of(verdict: Verdict) -> str:
-    """The kind of weights that a verdict is on, as the volume names it."""
-    return "raw" if verdict.decay is None else ema_kind(verdict.decay)
 
 
 def _finite(value: float | None) -> float | None:

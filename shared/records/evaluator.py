@@ -7,6 +7,7 @@ from pydantic import Field
 from shared.records.files import FileName, FileRecord
 from shared.records.judgements import Calibration, Comparison, Drift, Recalibrated
 from shared.records.record import Record, Value
+from shared.spec import ema_kind
 
 
 class ClassFigures(Value):
@@ -53,6 +54,11 @@ class Verdict(Record):
     evaluator: str = ""
     manifest_sha256: str = ""
     time: float
+
+    @property
+    def kind(self) -> str:
+        """The kind of weights that was judged: `raw`, or `ema-<decay>`."""
+        return "raw" if self.decay is None else ema_kind(self.decay)
 
 
 class Lease(Record):
