@@ -23,6 +23,7 @@ from services.gateway.encoded import EncodedViews
 from services.gateway.feed import Feed
 from services.gateway.follower import Follower, FollowerLoop
 from services.gateway.index import Index
+from services.gateway.index.shelf import Shelf
 from services.gateway.journal import Journal
 from services.gateway.launchers.base import Launcher
 from services.gateway.launchers.docker import DockerLauncher, EngineHints
@@ -38,7 +39,6 @@ from services.gateway.reconcile_loop import ReconcileLoop
 from services.gateway.series import SeriesReader
 from services.gateway.settings import GatewaySettings
 from services.gateway.settling import Settler
-from services.gateway.shelf import Shelf
 from services.gateway.shelving import Shelver, maker
 from services.gateway.situations import Situations
 from services.gateway.slots import Slots

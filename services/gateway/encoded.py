@@ -1,6 +1,6 @@
 """Views of runs as JSON, encoded once for as long as nothing about a run changes."""
 
-from services.gateway.shelf import Shelved
+from services.gateway.index.shelf import Shelved
 from services.gateway.situation import Situation
 from services.gateway.views import run_view
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from services.gateway.feed import Change, Feed
 from services.gateway.index import Index, Run
+from services.gateway.index.shelf import Judged, Shelved
 from services.gateway.journal import History, Journal
-from services.gateway.shelf import Judged, Shelved
 from services.gateway.views import best_view, evaluation_view
 from shared.errors import TandemError
 from shared.lifecycle import StopEvent

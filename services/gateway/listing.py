@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from services.gateway.shelf import Shelved
+from services.gateway.index.shelf import Shelved
 from services.gateway.situation import Situation
 from shared.errors import InputError
 from shared.states import STATES

@@ -5,8 +5,8 @@ import json
 import sys
 
 from services.gateway.index import Index, Run
+from services.gateway.index.shelf import Shelved
 from services.gateway.journal import Journal
-from services.gateway.shelf import Shelved
 from services.gateway.situation import Situation
 from services.gateway.situations import Situations
 from services.gateway.slots import Slots

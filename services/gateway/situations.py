@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from services.gateway.index import Index, Run
+from services.gateway.index.shelf import Shelved
 from services.gateway.journal import History, Journal
-from services.gateway.shelf import Shelved
 from services.gateway.situation import Situation, waiting, worked
 from services.gateway.slots import Slots
 from services.gateway.state import derive

@@ -19,6 +19,7 @@ from services.gateway.encoded import EncodedViews
 from services.gateway.feed import Feed
 from services.gateway.follower import Follower
 from services.gateway.index import Index
+from services.gateway.index.shelf import Shelf
 from services.gateway.journal import Journal
 from services.gateway.launchers.base import Observation
 from services.gateway.metrics import RunMetrics
@@ -26,7 +27,6 @@ from services.gateway.parts import Parts
 from services.gateway.pictures import Pictures
 from services.gateway.reconcile import Reconciler
 from services.gateway.settling import Settler
-from services.gateway.shelf import Shelf
 from services.gateway.shelving import AWAKE, Shelver
 from services.gateway.situations import Situations
 from services.gateway.slots import Slots

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from services.gateway.index import ROUND, SLICE
+from services.gateway.index.index import ROUND, SLICE
+from services.gateway.index.shelf import Shelf, Shelved
 from services.gateway.making import Key
-from services.gateway.shelf import Shelf, Shelved
 from services.gateway.shelving import maker
 from shared.errors import NotFoundError
 from shared.records import Verdict, write_record

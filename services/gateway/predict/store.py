@@ -26,8 +26,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from services.gateway.marks import Stamp, stamp_of
-from services.gateway.names import RunNames
+from services.gateway.index.marks import Stamp, stamp_of
+from services.gateway.index.names import RunNames
 from services.gateway.predict.aliases import BEST, LATEST
 from shared.checkpoints import read_spec
 from shared.errors import CorruptRecordError, NotFoundError, TandemError, UnavailableError, VolumeError

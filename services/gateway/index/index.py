@@ -4,93 +4,26 @@ Nothing here is truth: files are read again when their time, size or inode has c
 everything anew, the newest runs first, and for at most some time in each `refresh`, so it steers and answers long
 before it has been through thousands of old runs. Runs at work are looked at in each `refresh`; of the others a slice at
 a time, so an evaluation of a finished run is seen a little later. `get` always looks. What many runs have in common is
-held once, and of those that were put on the shelf only what lists need (`services.gateway.shelf`).
+held once, and of those that were put on the shelf only what lists need (`shelf`).
 """
 
-import contextlib
 import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from services.gateway.marks import Stamp, mark_of, stamp_of
-from services.gateway.names import RunNames
-from services.gateway.shelf import Shelf, Shelved
-from shared.checkpoints import read_spec
+from services.gateway.index.marks import mark_of
+from services.gateway.index.names import RunNames
+from services.gateway.index.reading import Entry, RunReader
+from services.gateway.index.run import Run
+from services.gateway.index.shelf import Shelf, Shelved
 from shared.errors import NotFoundError, TandemError
-from shared.layout import WEIGHTS_KIND, RunFolder, Volume, listed_steps
-from shared.records import (
-    Desired,
-    Origin,
-    SeriesPoint,
-    Tags,
-    TrainerStatus,
-    Verdict,
-    newest_line,
-    read_record,
-    read_record_or_none,
-)
-from shared.spec import Part, RunSpec
-from shared.steps import total_steps
+from shared.layout import RunFolder, Volume
 
 SLICE = 50
 ROUND = 120
 BORROWED = 64
-TAIL_BYTES = 4096
-NO_TAGS = Tags()
-FIGURES = set(Verdict.model_fields)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run as it stands on the volume. `verdicts` lack their long parts; by step, then kind."""
-
-    folder: RunFolder
-    spec: RunSpec
-    created: float
-    desired: Desired | None = None
-    tags: Tags = NO_TAGS
-    origin: Origin | None = None
-    status: TrainerStatus | None = None
-    last_point: SeriesPoint | None = None
-    checkpoint_step: int | None = None
-    verdicts: tuple[Verdict, ...] = ()
-
-    @property
-    def id(self) -> str:
-        """The run's id."""
-        return self.folder.id
-
-    @property
-    def steps(self) -> int:
-        """How many steps it is to make, extensions included."""
-        return total_steps(self.spec, self.desired)
-
-    @property
-    def generation(self) -> int:
-        """Of what is desired of it; 0 for a run that was started by hand."""
-        return 0 if self.desired is None else self.desired.generation
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The spec's labels, with those laid over them that were given later."""
-        laid = {**self.spec.labels, **self.tags.labels}
-        return {key: value for key, value in laid.items() if value is not None}
-
-
-@dataclass
-class _Entry:
-    """A run, or why it cannot be read, and the stamps of the files that this was read from."""
-
-    run: Run | None = None
-    problem: TandemError | None = None
-    stamps: dict[str, Stamp] = field(default_factory=dict)
-    steps: dict[int, tuple[Stamp, tuple[Verdict, ...]]] = field(default_factory=dict)
 
 
 class Index:
@@ -115,10 +48,10 @@ class Index:
         self._clock = clock
         self._seconds = seconds
         self._shelf = Shelf() if shelf is None else shelf
-        self._common: dict[Any, Any] = {}
+        self._reader = RunReader()
         self._lock = threading.RLock()
-        self._entries: dict[str, _Entry] = {}
-        self._borrowed: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: dict[str, Entry] = {}
+        self._borrowed: OrderedDict[str, Entry] = OrderedDict()
         self._names = RunNames(volume=volume, clock=clock)
         self._new: list[str] = []
         self._unverified: list[str] = []
@@ -269,12 +202,12 @@ class Index:
         self._verify(run_id)
         return run_id not in self._shelf
 
-    def _borrow(self, folder: RunFolder) -> _Entry:
+    def _borrow(self, folder: RunFolder) -> Entry:
         """Reads a run that stays on the shelf."""
-        entry = self._borrowed[folder.id] = self._borrowed.pop(folder.id, _Entry())
+        entry = self._borrowed[folder.id] = self._borrowed.pop(folder.id, Entry())
         if len(self._borrowed) > BORROWED:
             self._borrowed.popitem(last=False)
-        return self._look_into(folder, entry)
+        return self._reader.look(folder, entry)
 
     def _load(self) -> None:
         if not self._loaded:
@@ -288,89 +221,6 @@ class Index:
         else:
             self.forget(run_id)
 
-    def _look(self, folder: RunFolder) -> _Entry:
+    def _look(self, folder: RunFolder) -> Entry:
         """Reads again what has changed of one run."""
-        return self._look_into(folder, self._entries.setdefault(folder.id, _Entry()))
-
-    def _look_into(self, folder: RunFolder, entry: _Entry) -> _Entry:
-        try:
-            entry.run = self._read(folder, entry)
-            entry.problem = None
-        except TandemError as error:
-            entry.stamps.clear()
-            entry.run, entry.problem = None, error
-        return entry
-
-    def _read(self, folder: RunFolder, entry: _Entry) -> Run:
-        run = entry.run or Run(
-            folder=folder,
-            spec=self._shared(read_spec(folder)),
-            created=created(folder),
-            origin=read_record_or_none(folder.origin, Origin),
-        )
-        if _changed(entry, folder.tags):
-            run = replace(run, tags=read_record_or_none(folder.tags, Tags) or NO_TAGS)
-        if _changed(entry, folder.desired):
-            run = replace(run, desired=read_record_or_none(folder.desired, Desired))
-        if _changed(entry, folder.status):
-            run = replace(run, status=read_record_or_none(folder.status, TrainerStatus))
-        if _changed(entry, folder.series):
-            run = replace(run, last_point=newest_line(folder.series, SeriesPoint, within=TAIL_BYTES))
-        if _changed(entry, folder.checkpoints):
-            run = replace(run, checkpoint_step=max(listed_steps(folder.checkpoints), default=None))
-        verdicts = tuple(self._verdicts(folder, entry))
-        return run if verdicts == run.verdicts else replace(run, verdicts=verdicts)
-
-    def _shared(self, spec: RunSpec) -> RunSpec:
-        """The spec, with those parts that are equal to another run's held once."""
-        parts: dict[str, Part] = {}
-        for name, part in spec:
-            if isinstance(part, Part):
-                with contextlib.suppress(TypeError):  # one with a mapping in it has no hash
-                    parts[name] = self._common.setdefault((type(part), part), part)
-        return spec.model_copy(update=parts)
-
-    def _verdicts(self, folder: RunFolder, entry: _Entry) -> Iterator[Verdict]:
-        if _changed(entry, folder.evaluations):
-            known = entry.steps
-            entry.steps = {step: known.get(step, (None, ())) for step in listed_steps(folder.evaluations)}
-        for step, (stamp, verdicts) in entry.steps.items():
-            path = folder.evaluations / str(step)
-            now = stamp_of(path)
-            if now != stamp:
-                entry.steps[step] = (now, tuple(_judged(path)))
-            yield from entry.steps[step][1] if now != stamp else verdicts
-
-
-def _changed(entry: _Entry, path: Path) -> bool:
-    now = stamp_of(path)
-    if path.name in entry.stamps and entry.stamps[path.name] == now:
-        return False
-    entry.stamps[path.name] = now
-    return True
-
-
-def _judged(folder: Path) -> Iterator[Verdict]:
-    for path in sorted(folder.glob("*.json")):
-        if WEIGHTS_KIND.fullmatch(path.stem):
-            yield _shortened(read_record(path, Verdict))
-
-
-def _shortened(verdict: Verdict) -> Verdict:
-    """A verdict without its long parts, since they are held in the thousands, with one set of field names for all."""
-    calibration, drift = verdict.calibration, verdict.drift
-    changes = {
-        "confusion": (),
-        "classes": (),
-        "calibration": None if calibration is None else calibration.model_copy(update={"bins": ()}),
-        "drift": None if drift is None else drift.model_copy(update={"variables": {}}),
-    }
-    return Verdict.model_construct(FIGURES, **{**verdict.__dict__, **changes})
-
-
-def created(folder: RunFolder) -> float:
-    """When a run was made, in seconds since the epoch: from its id, or else from its spec's file."""
-    try:
-        return datetime.strptime(folder.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return folder.spec.stat().st_mtime
+        return self._reader.look(folder, self._entries.setdefault(folder.id, Entry()))

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from services.gateway.marks import Stamp, stamp_of
+from services.gateway.index.marks import Stamp, stamp_of
 from shared.layout import RUN_ID, Volume
 
 # A file system's clock ticks in up to a second, and what is mounted from elsewhere may tell of changes late.
