@@ -20,7 +20,6 @@ from services.gateway.app import create_app
 from services.gateway.arrival import trainable_later
 from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
-from services.gateway.feed import Feed
 from services.gateway.follower import Follower, FollowerLoop
 from services.gateway.index import Index
 from services.gateway.index.shelf import Shelf
@@ -43,6 +42,7 @@ from services.gateway.shelving import Shelver, maker
 from services.gateway.situations import Situations
 from services.gateway.slots import Slots
 from services.gateway.starting import RunStarter
+from services.gateway.streams.feed import Feed
 from services.gateway.streams.streams import Streams
 from services.gateway.web.wiring import make_router as page_router
 from services.gateway.webhooks.configuration import WebhooksFile

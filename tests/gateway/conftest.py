@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry
 from services.gateway.app import create_app
 from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
-from services.gateway.feed import Feed
 from services.gateway.follower import Follower
 from services.gateway.index import Index
 from services.gateway.index.shelf import Shelf
@@ -31,6 +30,7 @@ from services.gateway.shelving import AWAKE, Shelver
 from services.gateway.situations import Situations
 from services.gateway.slots import Slots
 from services.gateway.starting import RunStarter
+from services.gateway.streams.feed import Feed
 from services.gateway.streams.streams import Streams
 from shared.data.catalog import open_dataset
 from shared.errors import ConflictError, UnavailableError

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 from weakref import WeakValueDictionary
 
-from services.gateway.feed import Feed
+from services.gateway.streams.feed import Feed
 from services.gateway.streams.lines import Line, Render, Values
 from services.gateway.streams.tail import Tail
 from shared.layout import RunFolder, Volume

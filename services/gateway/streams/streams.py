@@ -5,9 +5,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from services.gateway.encoded import EncodedViews
-from services.gateway.feed import Feed
 from services.gateway.situations import Situations
 from services.gateway.streams import history
+from services.gateway.streams.feed import Feed
 from services.gateway.streams.hub import Hub
 from services.gateway.streams.position import Position
 from services.gateway.streams.sources import Kind, LogFilter, Source, Sources

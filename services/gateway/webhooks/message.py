@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.gateway.feed import Change
+from services.gateway.streams.feed import Change
 from services.gateway.webhooks.configuration import EventKind, Webhook
 
 

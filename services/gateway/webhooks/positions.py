@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from services.gateway.feed import Feed
+from services.gateway.streams.feed import Feed
 from shared.errors import VolumeError
 from shared.records import Record, read_record_or_none, write_record
 

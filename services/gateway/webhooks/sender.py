@@ -10,8 +10,8 @@ import random
 import threading
 from collections.abc import Callable
 
-from services.gateway.feed import Change, Feed
 from services.gateway.metrics import WebhookMetrics
+from services.gateway.streams.feed import Change, Feed
 from services.gateway.webhooks.configuration import Webhook, secrets_of
 from services.gateway.webhooks.message import Message, headers, messages
 from services.gateway.webhooks.positions import Positions

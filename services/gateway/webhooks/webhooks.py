@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from services.gateway.feed import Feed
 from services.gateway.metrics import WebhookMetrics
+from services.gateway.streams.feed import Feed
 from services.gateway.webhooks.configuration import Webhook, WebhooksFile
 from services.gateway.webhooks.positions import Positions
 from services.gateway.webhooks.post import Post

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.gateway.feed import Change, Feed
 from services.gateway.metrics import WebhookMetrics
+from services.gateway.streams.feed import Change, Feed
 from services.gateway.webhooks import sender as senders
 from services.gateway.webhooks.configuration import Webhook
 from services.gateway.webhooks.positions import Positions

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.gateway.feed import Change, Feed
 from services.gateway.metrics import WebhookMetrics
+from services.gateway.streams.feed import Change, Feed
 from services.gateway.webhooks.configuration import WebhooksFile
 from services.gateway.webhooks.positions import Positions
 from services.gateway.webhooks.post import post
