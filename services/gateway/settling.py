@@ -159,7 +159,7 @@ class Settler:
 
     def _put_off(self, run: Run, failures: int) -> float:
         """Has the next one wait for so many seconds."""
-        delay = min(self._longest_backoff, self._backoff * 2 ** (failures - 1))
+        delay = min(self._longest_backoff, self._backoff * 2.0 ** (failures - 1))
         self._due[run.id] = self._clock() + delay
         return delay
 

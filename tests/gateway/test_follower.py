@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway import feed as feeds
+from services.gateway.streams import feed as feeds
 from services.gateway.streams.feed import Change, Feed
 from shared.records import Verdict, write_record
 
