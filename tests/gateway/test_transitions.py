@@ -313,7 +313,7 @@ def test_an_alias_whose_export_is_not_there_keeps_no_run(bench: Any) -> None:
     run = stopped(bench)
     move = Move(step=300, precision_at_1=0.5, reason="", time=0)
     write_record(bench.folder(run).aliases, Aliases(aliases={"stable": Alias(moves=(move,))}))
-    bench.runs.delete(run)
+    bench.control.delete(run)
     assert not bench.folder(run).root.exists()
 
 
@@ -324,7 +324,7 @@ def test_a_run_of_which_an_alias_is_being_set_in_this_moment_is_not_deleted(benc
 
     def delete() -> None:
         try:
-            bench.runs.delete(run)
+            bench.control.delete(run)
         except ConflictError as error:
             refused.append(error)
 
@@ -347,7 +347,7 @@ def test_a_run_that_two_delete_at_once_is_deleted_once(bench: Any) -> None:
 
     def delete() -> None:
         try:
-            bench.runs.delete(run)
+            bench.control.delete(run)
             outcomes.append("deleted")
         except NotFoundError:
             outcomes.append("not found")
@@ -373,7 +373,7 @@ def test_a_run_is_deleted_on_a_disk_that_is_too_full_for_the_lock(bench: Any, mo
         mkdir(path, *arguments, **named)
 
     monkeypatch.setattr(os, "mkdir", full)
-    bench.runs.delete(run)
+    bench.control.delete(run)
     assert not bench.folder(run).root.exists()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from services.gateway.marks import Stamp, stamp_of
+from services.gateway.index.marks import Stamp, stamp_of
 from services.gateway.predict.metrics import PredictMetrics
 from shared.errors import ConflictError, InputError, VolumeError
 from shared.layout import MANIFEST, RunFolder, Volume
