@@ -78,7 +78,7 @@ class Axes:
     def _step(self, share: float) -> float:
         """What lies at a share of the axis across."""
         if self.logarithmic:
-            return self.first * (self.last / self.first) ** share
+            return self.first * math.pow(self.last / self.first, share)
         return self.first + (self.last - self.first) * share
 
     def _along(self, step: float) -> float:
