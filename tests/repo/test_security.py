@@ -81,11 +81,11 @@ NUMBERS = {
 }
 # Whatever makes a path in the gateway, and why nothing that was asked for is in it unchecked.
 PATHS = {
+    "arrival.py: Path(root, name)": "what a folder was found to hold",
     "index/reading.py: folder.evaluations / str(step)": "a step that was listed",
     "launchers/process.py: self._folder / f'{slot}{suffix}'": "configured, or fits SLOT_NAME",
     "launchers/procfs.py: PROC / str(pid)": "a whole number",
     "making.py: checkpoint.folder / name": "a FileName of a manifest",
-    "predict/arrival.py: Path(root, name)": "what a folder was found to hold",
     "predict/models.py: export.folder / name": "a FileName of a manifest",
     "streams/feed.py: self._folder / f'{base:018}.jsonl'": "a whole number",
     "web/assets.py: Path(__file__)": "the page's own files",
