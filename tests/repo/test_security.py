@@ -82,6 +82,7 @@ NUMBERS = {
 # Whatever makes a path in the gateway, and why nothing that was asked for is in it unchecked.
 PATHS = {
     "arrival.py: Path(root, name)": "what a folder was found to hold",
+    "arrival.py: folder.root / name": "a fixed list of names",
     "index/reading.py: folder.evaluations / str(step)": "a step that was listed",
     "launchers/process.py: self._folder / f'{slot}{suffix}'": "configured, or fits SLOT_NAME",
     "launchers/procfs.py: PROC / str(pid)": "a whole number",
