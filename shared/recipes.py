@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from shared.errors import NotFoundError
-from shared.spec import load_recipe
+import yaml
+
+from shared.errors import NotFoundError, SpecError
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 SUFFIX = ".yaml"
@@ -35,3 +36,20 @@ def load(name: str, folder: Path = FOLDER) -> dict[str, Any]:
             f"there is no recipe {shown!r}", where="recipe", hint=f"There are {', '.join(known) or 'none'}"
         )
     return load_recipe(folder / f"{name}{SUFFIX}")
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """The mapping in a recipe's YAML file, not yet checked (so that settings can be laid over it).
+
+    Raises:
+        SpecError: The file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SpecError("no such recipe", where=str(path)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
+        raise SpecError(f"not YAML: {error}", where=str(path)) from error
+    if not isinstance(values, dict):
+        raise SpecError("a recipe is a mapping of keys to values", where=str(path))
+    return values

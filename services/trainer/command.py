@@ -43,6 +43,7 @@ from shared.errors import (
 )
 from shared.layout import RunFolder, Volume
 from shared.lifecycle import StopEvent
+from shared.recipes import load_recipe
 from shared.records import (
     Assignment,
     Device,
@@ -52,7 +53,7 @@ from shared.records import (
     encode_record,
     read_record_or_none,
 )
-from shared.spec import RunSpec, load_recipe, parse_spec
+from shared.spec import RunSpec, parse_spec
 
 log = logging.getLogger(__name__)
 

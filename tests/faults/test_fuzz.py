@@ -27,8 +27,9 @@ from shared.checkpoints import CheckpointStore
 from shared.data.catalog import open_dataset
 from shared.errors import CorruptCheckpointError, DatasetError, SpecError, TandemError, UnknownSchemaError
 from shared.layout import Volume
+from shared.recipes import load_recipe
 from shared.records import CheckpointManifest, Event, FileRecord, encode_record, read_lines
-from shared.spec import DatasetSpec, RunSpec, load_recipe, parse_spec
+from shared.spec import DatasetSpec, RunSpec, parse_spec
 from tests.faults.commits import RUN, commit_step
 
 CORPUS = Path(__file__).parent / "corpus"

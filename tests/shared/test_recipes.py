@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import NotFoundError, SpecError
-from shared.recipes import FOLDER, load, recipe_names
+from shared.recipes import FOLDER, load, load_recipe, recipe_names
 from shared.spec import ExponentialRate, RunSpec, parse_spec
 
 
@@ -52,3 +52,16 @@ def test_recipe_that_is_no_mapping_is_refused_with_its_path(tmp_path: Path) -> N
 
 def test_no_folder_means_no_recipes(tmp_path: Path) -> None:
     assert recipe_names(tmp_path / "missing") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("- a", "mapping"), ("a: [", "not YAML"), ("!!python/object:os.x {}", "not YAML")]
+)
+def test_a_recipe_that_is_no_mapping_is_named(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=problem) as caught:
+        load_recipe(path)
+    assert caught.value.where == str(path)
+    with pytest.raises(SpecError, match="no such recipe"):
+        load_recipe(tmp_path / "other.yaml")

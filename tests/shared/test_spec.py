@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import SpecError
-from shared.spec import CosineRate, EmaSpec, RunSpec, ema_kind, load_recipe, overlay, parse_spec
+from shared.spec import CosineRate, EmaSpec, RunSpec, ema_kind, overlay, parse_spec
 
 
 def test_the_defaults_are_the_tutorials():
@@ -88,16 +88,3 @@ def test_overlay_of_another_kind_takes_the_place_of_the_one_below() -> None:
     recipe = {"learning_rate": {"kind": "constant", "rate": 0.1}}
     assert overlay(recipe, {"learning_rate": {"kind": "cosine"}}) == {"learning_rate": {"kind": "cosine"}}
     assert overlay(recipe, {"learning_rate": {"kind": "constant"}}) == recipe
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"), [("- a", "mapping"), ("a: [", "not YAML"), ("!!python/object:os.x {}", "not YAML")]
-)
-def test_a_recipe_that_is_no_mapping_is_named(tmp_path, text, problem):
-    path = tmp_path / "mine.yaml"
-    path.write_text(text)
-    with pytest.raises(SpecError, match=problem) as caught:
-        load_recipe(path)
-    assert caught.value.where == str(path)
-    with pytest.raises(SpecError, match="no such recipe"):
-        load_recipe(tmp_path / "other.yaml")

@@ -13,8 +13,9 @@ from shared.ml.models import build_model
 from shared.ml.preprocess import evaluation_view
 from shared.ml.weights import assign_weights
 from shared.onnx_runtime import onnxruntime
+from shared.recipes import load_recipe
 from shared.settings import load_settings
-from shared.spec import RunSpec, load_recipe, overlay, parse_spec
+from shared.spec import RunSpec, overlay, parse_spec
 from tests.trainer import resume
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"

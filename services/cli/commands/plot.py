@@ -14,7 +14,7 @@ from services.cli.session import Session, find_run
 from shared import recipes
 from shared.errors import InputError, NotFoundError
 from shared.schedules import course
-from shared.spec import ExponentialRate, RunSpec, load_recipe, overlay, parse_spec
+from shared.spec import ExponentialRate, RunSpec, overlay, parse_spec
 
 app = typer.Typer(help="Draw what a recipe's settings mean, or what came of a run.", no_args_is_help=True)
 app.command("loss")(plot_runs.plot_loss)
@@ -97,7 +97,7 @@ def _precision_content(output: Path, run: str, curves: dict[str, Curve]) -> str:
 def _spec(recipe: str | None, settings: list[str], steps: int | None) -> RunSpec:
     values: dict[str, Any] = {}
     if recipe is not None:
-        values = load_recipe(Path(recipe)) if recipe.endswith((".yaml", ".yml")) else recipes.load(recipe)
+        values = recipes.load_recipe(Path(recipe)) if recipe.endswith((".yaml", ".yml")) else recipes.load(recipe)
     values = overlay(values, settings_of(settings))
     if steps is not None:
         values = overlay(values, {"steps": steps})

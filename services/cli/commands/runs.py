@@ -12,7 +12,8 @@ from services.cli.completion import complete_recipe
 from services.cli.output import checkpoint_line, run_lines, runs_table
 from services.cli.session import Session, find_run, step_of
 from shared.errors import InputError
-from shared.spec import load_recipe, overlay
+from shared.recipes import load_recipe
+from shared.spec import overlay
 
 app = typer.Typer(help="Start, list, show, steer, fork and compare runs.", no_args_is_help=True)
 for _command in (

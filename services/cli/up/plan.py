@@ -12,7 +12,8 @@ from typing import Any
 
 from shared import recipes
 from shared.errors import DatasetMissingError, DownloadError
-from shared.spec import DatasetSpec, RunSpec, load_recipe, overlay, parse_spec
+from shared.recipes import load_recipe
+from shared.spec import DatasetSpec, RunSpec, overlay, parse_spec
 
 DEFAULT = "cifar10"
 FALLBACK = "shapes"
