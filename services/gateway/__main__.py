@@ -18,34 +18,36 @@ from services.gateway.access.keyring import Keyring
 from services.gateway.access.rates import Rates
 from services.gateway.app import create_app
 from services.gateway.arrival import trainable_later
-from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
 from services.gateway.follower import Follower, FollowerLoop
 from services.gateway.index import Index
 from services.gateway.index.shelf import Shelf
-from services.gateway.journal import Journal
 from services.gateway.launchers.base import Launcher
 from services.gateway.launchers.docker import DockerLauncher, EngineHints
 from services.gateway.launchers.engine import Engine, connect
 from services.gateway.launchers.process import ProcessLauncher
 from services.gateway.lock import VolumeLock
-from services.gateway.metrics import RunMetrics, WebhookMetrics, add_volume_metrics
+from services.gateway.metrics import add_volume_metrics
 from services.gateway.parts import Parts
 from services.gateway.pictures import Pictures
 from services.gateway.predict.wiring import Predicting
-from services.gateway.reconcile import Reconciler
-from services.gateway.reconcile_loop import ReconcileLoop
 from services.gateway.series import SeriesReader
 from services.gateway.settings import GatewaySettings
-from services.gateway.settling import Settler
 from services.gateway.shelving import Shelver, maker
-from services.gateway.situations import Situations
-from services.gateway.slots import Slots
-from services.gateway.starting import RunStarter
+from services.gateway.steering.control import RunControl
+from services.gateway.steering.journal import Journal
+from services.gateway.steering.metrics import RunMetrics
+from services.gateway.steering.reconcile import Reconciler
+from services.gateway.steering.reconcile_loop import ReconcileLoop
+from services.gateway.steering.settling import Settler
+from services.gateway.steering.situations import Situations
+from services.gateway.steering.slots import Slots
+from services.gateway.steering.starting import RunStarter
 from services.gateway.streams.feed import Feed
 from services.gateway.streams.streams import Streams
 from services.gateway.web.wiring import make_router as page_router
 from services.gateway.webhooks.configuration import WebhooksFile
+from services.gateway.webhooks.metrics import WebhookMetrics
 from services.gateway.webhooks.positions import Positions
 from services.gateway.webhooks.post import post
 from services.gateway.webhooks.webhooks import Webhooks

@@ -1,7 +1,7 @@
 """Views of runs as JSON, encoded once for as long as nothing about a run changes."""
 
 from services.gateway.index.shelf import Shelved
-from services.gateway.situation import Situation
+from services.gateway.steering.situation import Situation
 from services.gateway.views import run_view
 
 KEPT = 1_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from services.gateway.index import Index, Run
 from services.gateway.index.shelf import Judged, Shelved
-from services.gateway.journal import History, Journal
+from services.gateway.steering.journal import History, Journal
 from services.gateway.streams.feed import Change, Feed
 from services.gateway.views import best_view, evaluation_view
 from shared.errors import TandemError

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from services.gateway.index.shelf import Shelved
-from services.gateway.situation import Situation
+from services.gateway.steering.situation import Situation
 from shared.errors import InputError
 from shared.states import STATES
 

@@ -12,13 +12,13 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from services.gateway.access.audit import CALL, Call
-from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
 from services.gateway.pictures import Pictures
 from services.gateway.series import SeriesReader
-from services.gateway.situations import Situations
-from services.gateway.slots import Slots
-from services.gateway.starting import RunStarter
+from services.gateway.steering.control import RunControl
+from services.gateway.steering.situations import Situations
+from services.gateway.steering.slots import Slots
+from services.gateway.steering.starting import RunStarter
 from services.gateway.streams.streams import Streams
 
 

@@ -6,10 +6,10 @@ import sys
 
 from services.gateway.index import Index, Run
 from services.gateway.index.shelf import Shelved
-from services.gateway.journal import Journal
-from services.gateway.situation import Situation
-from services.gateway.situations import Situations
-from services.gateway.slots import Slots
+from services.gateway.steering.journal import Journal
+from services.gateway.steering.situation import Situation
+from services.gateway.steering.situations import Situations
+from services.gateway.steering.slots import Slots
 from services.gateway.views import RunView, run_view
 from shared import observe
 from shared.spec import RunSpec

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.errors import ErrorView
 from services.gateway.index import Run
-from services.gateway.situation import Situation
-from services.gateway.transitions import Transition
-from services.gateway.turns import Turns
+from services.gateway.steering.situation import Situation
+from services.gateway.steering.transitions import Transition
+from services.gateway.steering.turns import Turns
 from shared.records import CheckpointManifest, Comparison, Device, Verdict
 from shared.states import State
 

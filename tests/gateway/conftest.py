@@ -14,22 +14,22 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from services.gateway.app import create_app
-from services.gateway.control import RunControl
 from services.gateway.encoded import EncodedViews
 from services.gateway.follower import Follower
 from services.gateway.index import Index
 from services.gateway.index.shelf import Shelf
-from services.gateway.journal import Journal
 from services.gateway.launchers.base import Observation
-from services.gateway.metrics import RunMetrics
 from services.gateway.parts import Parts
 from services.gateway.pictures import Pictures
-from services.gateway.reconcile import Reconciler
-from services.gateway.settling import Settler
 from services.gateway.shelving import AWAKE, Shelver
-from services.gateway.situations import Situations
-from services.gateway.slots import Slots
-from services.gateway.starting import RunStarter
+from services.gateway.steering.control import RunControl
+from services.gateway.steering.journal import Journal
+from services.gateway.steering.metrics import RunMetrics
+from services.gateway.steering.reconcile import Reconciler
+from services.gateway.steering.settling import Settler
+from services.gateway.steering.situations import Situations
+from services.gateway.steering.slots import Slots
+from services.gateway.steering.starting import RunStarter
 from services.gateway.streams.feed import Feed
 from services.gateway.streams.streams import Streams
 from shared.data.catalog import open_dataset

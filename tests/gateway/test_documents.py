@@ -10,11 +10,11 @@ from fastapi.routing import iter_route_contexts
 from prometheus_client import CollectorRegistry
 from pydantic_core import PydanticUndefined
 
-from services.gateway import journal
 from services.gateway.app import create_app
 from services.gateway.errors import speaks_plainly
 from services.gateway.predict.settings import PredictSettings
 from services.gateway.predict.wiring import Predicting
+from services.gateway.steering import journal
 from shared.settings import PREFIX, Settings
 from shared.states import STATES
 

@@ -10,8 +10,8 @@ import pytest
 
 from services.gateway.index.index import ROUND, SLICE
 from services.gateway.index.shelf import Shelf, Shelved
-from services.gateway.making import Key
 from services.gateway.shelving import maker
+from services.gateway.steering.making import Key
 from shared.errors import NotFoundError
 from shared.records import Verdict, write_record
 

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.gateway import errors
 from services.gateway.access.scopes import needs
-from services.gateway.control import RunControl
 from services.gateway.errors import ErrorView
 from services.gateway.listing import Filter, Listed
 from services.gateway.parts import NeedsCall, NeedsControl, NeedsRuns
 from services.gateway.routes.runs import Name, StateNames, Steps
-from services.gateway.situations import Situations
+from services.gateway.steering.control import RunControl
+from services.gateway.steering.situations import Situations
 from shared.errors import InputError, TandemError
 
 routes = APIRouter(prefix="/v1", tags=["runs"])

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from services.gateway import errors
 from services.gateway.access.scopes import needs
 from services.gateway.parts import NeedsParts, NeedsRuns
-from services.gateway.slots import Slot
+from services.gateway.steering.slots import Slot
 from services.gateway.views import SlotsView, SlotView
 from shared import recipes
 from shared.errors import TandemError

@@ -11,9 +11,9 @@ from services.gateway import errors
 from services.gateway.access.scopes import needs
 from services.gateway.convertors import NAME
 from services.gateway.listing import CURSOR, LONGEST_PAGE, PAGE, Filter, page
-from services.gateway.making import Key
 from services.gateway.parts import NeedsControl, NeedsRuns, NeedsStarter, NeedsViews
-from services.gateway.situations import Situations
+from services.gateway.steering.making import Key
+from services.gateway.steering.situations import Situations
 from services.gateway.views import RUN_ID, ProblemView, RunsView, RunView, run_view
 from shared import layout
 from shared.spec import Changes

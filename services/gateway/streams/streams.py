@@ -5,7 +5,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from services.gateway.encoded import EncodedViews
-from services.gateway.situations import Situations
+from services.gateway.steering.situations import Situations
 from services.gateway.streams import history
 from services.gateway.streams.feed import Feed
 from services.gateway.streams.hub import Hub

@@ -4,8 +4,8 @@ import secrets
 import zlib
 
 from services.gateway.encoded import EncodedViews
-from services.gateway.situation import Situation
-from services.gateway.situations import Situations
+from services.gateway.steering.situation import Situation
+from services.gateway.steering.situations import Situations
 from shared.errors import TandemError
 from shared.states import SETTLED
 

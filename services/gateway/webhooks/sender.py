@@ -10,10 +10,10 @@ import random
 import threading
 from collections.abc import Callable
 
-from services.gateway.metrics import WebhookMetrics
 from services.gateway.streams.feed import Change, Feed
 from services.gateway.webhooks.configuration import Webhook, secrets_of
 from services.gateway.webhooks.message import Message, headers, messages
+from services.gateway.webhooks.metrics import WebhookMetrics
 from services.gateway.webhooks.positions import Positions
 from services.gateway.webhooks.post import Post
 from shared.errors import SettingsError

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from services.gateway.metrics import WebhookMetrics
 from services.gateway.streams.feed import Feed
 from services.gateway.webhooks.configuration import Webhook, WebhooksFile
+from services.gateway.webhooks.metrics import WebhookMetrics
 from services.gateway.webhooks.positions import Positions
 from services.gateway.webhooks.post import Post
 from services.gateway.webhooks.sender import Sender

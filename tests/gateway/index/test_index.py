@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from services.gateway.index.index import SLICE
-from services.gateway.making import Key
+from services.gateway.steering.making import Key
 from shared.errors import CorruptRecordError, InputError, NotFoundError, UnavailableError, UnknownSchemaError
 from shared.records import Desired, Verdict, write_record
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.gateway.metrics import WebhookMetrics
 from services.gateway.streams.feed import Change, Feed
 from services.gateway.webhooks.configuration import WebhooksFile
+from services.gateway.webhooks.metrics import WebhookMetrics
 from services.gateway.webhooks.positions import Positions
 from services.gateway.webhooks.post import post
 from services.gateway.webhooks.webhooks import Webhooks

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from services.gateway.reconcile import Reconciler
+from services.gateway.steering.reconcile import Reconciler
 from shared.lifecycle import StopEvent
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.gateway.index import Run
-from services.gateway.rules import reason_to_end
+from services.gateway.steering.rules import reason_to_end
 from shared.layout import RunFolder
 from shared.records import Desired, Verdict, write_record
 from shared.spec import parse_spec

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.endings import HOPELESS
+from services.gateway.steering.endings import HOPELESS
 from shared.records import Assignment, Desired, read_record, write_record
 
 

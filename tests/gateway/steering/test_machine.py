@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from services.gateway.transitions import TRANSITIONS
+from services.gateway.steering.transitions import TRANSITIONS
 from shared import atomic
 from shared.errors import ConflictError, NotFoundError
 from shared.records import Desired, read_record

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.gateway.index import Run
-from services.gateway.transitions import TRANSITIONS, allowed
+from services.gateway.steering.transitions import TRANSITIONS, allowed
 from shared.errors import ConflictError, NotFoundError, SpecError
 from shared.layout import RunFolder
 from shared.locks import exports_lock

@@ -15,16 +15,16 @@ import logging
 import threading
 from collections.abc import Callable
 
-from services.gateway import alternation
-from services.gateway.control import RunControl
 from services.gateway.index import Index, Run
-from services.gateway.journal import Journal
 from services.gateway.launchers.base import Launcher, Observation
-from services.gateway.metrics import RunMetrics
-from services.gateway.settling import Settler
-from services.gateway.situation import Situation
-from services.gateway.situations import Situations
-from services.gateway.slots import Slot, Slots, assigned_run, greatest_fence, is_over
+from services.gateway.steering import alternation
+from services.gateway.steering.control import RunControl
+from services.gateway.steering.journal import Journal
+from services.gateway.steering.metrics import RunMetrics
+from services.gateway.steering.settling import Settler
+from services.gateway.steering.situation import Situation
+from services.gateway.steering.situations import Situations
+from services.gateway.steering.slots import Slot, Slots, assigned_run, greatest_fence, is_over
 from shared.errors import ConflictError, TandemError, UnavailableError
 from shared.layout import RunFolder, Volume
 from shared.records import Assignment, write_record

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from services.gateway.index import Index, Run
 from services.gateway.index.shelf import Shelved
-from services.gateway.journal import History, Journal
-from services.gateway.situation import Situation, waiting, worked
-from services.gateway.slots import Slots
-from services.gateway.state import derive
-from services.gateway.transitions import allowed
+from services.gateway.steering.journal import History, Journal
+from services.gateway.steering.situation import Situation, waiting, worked
+from services.gateway.steering.slots import Slots
+from services.gateway.steering.state import derive
+from services.gateway.steering.transitions import allowed
 from shared.errors import TandemError, UnavailableError
 from shared.states import SETTLED
 

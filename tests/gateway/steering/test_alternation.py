@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from services.gateway.alternation import ATTEMPTS
-from services.gateway.turns import Turns
+from services.gateway.steering.alternation import ATTEMPTS
+from services.gateway.steering.turns import Turns
 from shared.layout import RunFolder
 from shared.records import Event, LineWriter, Verdict, write_record
-from tests.gateway.test_killed_gateway import killed_at
+from tests.gateway.steering.test_killed_gateway import killed_at
 
 KINDS = (("raw", None), ("ema", 0.9999))
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.gateway.making import Key
+from services.gateway.steering.making import Key
 from shared import atomic
 from shared.checkpoints import CheckpointStore, initial_checkpoint
 from shared.errors import ConflictError, CorruptCheckpointError, NotFoundError, SpecError

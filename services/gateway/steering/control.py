@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from services.gateway.index import Index, Run
-from services.gateway.journal import Journal
 from services.gateway.predict.aliases import set_by_hand
-from services.gateway.rules import reason_to_end
-from services.gateway.situation import Situation
-from services.gateway.situations import Situations
-from services.gateway.slots import Slots
-from services.gateway.transitions import is_done
+from services.gateway.steering.journal import Journal
+from services.gateway.steering.rules import reason_to_end
+from services.gateway.steering.situation import Situation
+from services.gateway.steering.situations import Situations
+from services.gateway.steering.slots import Slots
+from services.gateway.steering.transitions import is_done
 from shared import atomic
 from shared.checkpoints import CheckpointStore, pinned_steps
 from shared.differences import differences

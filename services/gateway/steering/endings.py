@@ -1,8 +1,8 @@
 """How the end of a trainer counts: what it was, and whether another trainer is worth a try. Pure: no I/O, no clock."""
 
-from services.gateway.journal import DIED, History
 from services.gateway.launchers.base import Observation
-from services.gateway.state import failure_text, is_answered_late
+from services.gateway.steering.journal import DIED, History
+from services.gateway.steering.state import failure_text, is_answered_late
 from shared.records import Desired, TrainerStatus
 from shared.spec import RunSpec
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from services.gateway.index import Index
-from services.gateway.journal import Journal
-from services.gateway.making import Key, Plan, RunMaker, forked, made_before
-from services.gateway.situation import Situation
-from services.gateway.situations import Situations
-from services.gateway.slots import Slots
+from services.gateway.steering.journal import Journal
+from services.gateway.steering.making import Key, Plan, RunMaker, forked, made_before
+from services.gateway.steering.situation import Situation
+from services.gateway.steering.situations import Situations
+from services.gateway.steering.slots import Slots
 from shared import atomic, recipes
 from shared.errors import SpecError, VolumeError
 from shared.layout import Volume

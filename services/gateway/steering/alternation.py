@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from services.gateway.index import Run
-from services.gateway.journal import History
 from services.gateway.launchers.base import Observation
+from services.gateway.steering.journal import History
 from shared.records import Event, newest_line
 
 ATTEMPTS = 3

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Callable
 
-from services.gateway import alternation, endings
 from services.gateway.index import Index, Run
-from services.gateway.journal import History, Journal
 from services.gateway.launchers.base import Observation
-from services.gateway.situation import worked
-from services.gateway.slots import Slot, assigned_run
+from services.gateway.steering import alternation, endings
+from services.gateway.steering.journal import History, Journal
+from services.gateway.steering.situation import worked
+from services.gateway.steering.slots import Slot, assigned_run
 from shared.records import Assignment
 
 log = logging.getLogger(__name__)

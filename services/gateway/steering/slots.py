@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.gateway.index import Index, Run
-from services.gateway.journal import History
 from services.gateway.launchers.base import Launcher, Observation
-from services.gateway.state import Trainer
+from services.gateway.steering.journal import History
+from services.gateway.steering.state import Trainer
 from shared.errors import TandemError, VolumeError
 from shared.layout import RunFolder, Volume
 from shared.records import Assignment, SlotRecord, read_record_or_none

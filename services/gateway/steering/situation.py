@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from services.gateway.index import Run
-from services.gateway.state import RunState
-from services.gateway.transitions import Transition, refusal
-from services.gateway.turns import NO_TURNS, Turns
+from services.gateway.steering.state import RunState
+from services.gateway.steering.transitions import Transition, refusal
+from services.gateway.steering.turns import NO_TURNS, Turns
 from shared.records import TrainerStatus
 from shared.states import State
 

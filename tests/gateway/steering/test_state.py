@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.state import Trainer, derive
+from services.gateway.steering.state import Trainer, derive
 from shared.records import Desired, TrainerStatus
 from shared.spec import AlternateSharing, RunSpec
 from shared.states import STATES

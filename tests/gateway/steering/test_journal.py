@@ -1,7 +1,7 @@
 from typing import Any
 
-from services.gateway.journal import History, Journal, fold
-from services.gateway.turns import Turns
+from services.gateway.steering.journal import History, Journal, fold
+from services.gateway.steering.turns import Turns
 from shared.layout import Volume
 from shared.records import Event
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.reconcile_loop import ReconcileLoop
+from services.gateway.steering.reconcile_loop import ReconcileLoop
 from shared.lifecycle import StopEvent
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from services.gateway.turns import NO_TURNS, Turns
+from services.gateway.steering.turns import NO_TURNS, Turns
 from shared.layout import RunFolder, Volume
 from shared.records import Event, LineWriter, read_lines
 

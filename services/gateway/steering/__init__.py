@@ -1,0 +1,1 @@
+"""What is wanted of runs, how they stand, and the loop that moves the one towards the other."""
