@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks.soak.processes import held_open, listening_port, working_on
-from benchmarks.soak.schedule import Fault
+from benchmarks.soak.processes import MARK, begun_for, held_open, listening_port, working_on
+from benchmarks.soak.schedule import DEATHS, Fault
 
 PERIOD = 0.1
 PAUSE = 0.3  # before a process that has ended is started again
 # A process counts as disturbed until so many seconds after it answered again: what waits in it goes first.
 SETTLING_SECONDS = 2.0
-DEATHS = frozenset({-signal.SIGKILL, -signal.SIGTERM, 0})  # SIGTERM, where it met one that had only just begun
 
 
 class Member:
@@ -33,7 +32,8 @@ class Member:
     def __init__(self, *, role: str, command: list[str], environment: Mapping[str, str], log: Path) -> None:
         self.role = role
         self.incarnation = 0
-        self._leaving = False
+        self.leaving = False
+        self._lasting: set[Fault] = set()
         self._undisturbed_since = float("inf")
         self._command = command
         self._environment = dict(environment)
@@ -52,18 +52,29 @@ class Member:
                 self._command, env=self._environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
         self._undisturbed_since = float("inf")
-        self._leaving = False
+        self.leaving = False
         self.incarnation += 1
 
-    def struck(self, *, ends: bool) -> None:
-        """Notes that a fault strikes it now, and whether it will end by it."""
-        self._leaving = self._leaving or ends
+    def struck(self, fault: Fault) -> None:
+        """Notes that a fault strikes it now. One that lasts does so until it is `over`."""
+        self.leaving = self.leaving or fault.ends
+        if not fault.ends:
+            self._lasting.add(fault)
         self._undisturbed_since = float("inf")
 
+    def over(self, fault: Fault) -> None:
+        """Notes that a fault lasts no longer."""
+        self._lasting.discard(fault)
+
     def answered(self) -> None:
-        """Notes that it answered: unless it is about to end, it is back."""
-        if self._undisturbed_since == float("inf") and not self._leaving:
+        """Notes that it answered: unless it is about to end, or a fault still lasts, it is back."""
+        if self._undisturbed_since == float("inf") and not self.leaving and not self._lasting:
             self._undisturbed_since = time.monotonic()
+
+    @property
+    def is_back(self) -> bool:
+        """Whether it has answered since it was started or struck last."""
+        return self._undisturbed_since < float("inf")
 
     def is_undisturbed(self, incarnation: int, began: float) -> bool:
         """Whether that incarnation still runs, and no fault had to do with what began then (monotonic)."""
@@ -103,14 +114,20 @@ class House:
         self._volume = volume
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        common = os.environ | {"TANDEM_EVALUATOR_LEASE_SECONDS": "5", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        common = os.environ | {
+            "TANDEM_EVALUATOR_LEASE_SECONDS": "5",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            MARK: str(volume),  # which whatever they start inherits
+        }
         gateway = {
             "TANDEM_GATEWAY_SLOTS": str(slots),
             "TANDEM_GATEWAY_POLL_SECONDS": "0.1",
             "TANDEM_GATEWAY_BACKOFF_SECONDS": "0.1",
             "TANDEM_GATEWAY_LONGEST_BACKOFF_SECONDS": "0.5",
             "TANDEM_GATEWAY_ATTEMPTS": "1000",
-            "TANDEM_TRAINER_METRICS_PORT": "0",  # which its trainers inherit
+            # Which its trainers inherit: twice as patient as evaluators are, as by default.
+            "TANDEM_TRAINER_LEASE_SECONDS": "10",
+            "TANDEM_TRAINER_METRICS_PORT": "0",
         }
         python = [sys.executable, "-m"]
         self.members = {
@@ -143,12 +160,16 @@ class House:
         if pid is None:
             return False
         if (member := self.members.get(fault.role)) is not None:
-            member.struck(ends=fault.action in ("kill", "restart"))
-        if fault.action in ("kill", "restart"):
+            member.struck(fault)
+        if fault.ends:
             _send(pid, signal.SIGKILL if fault.action == "kill" else signal.SIGTERM)
         else:
             self._spawn(lambda: self._hold(pid, fault))
         return True
+
+    def is_back(self) -> bool:
+        """Whether everybody is there, and answers."""
+        return all(member.pid is not None and member.is_back for member in self.members.values())
 
     def stop(self, seconds: float = 60.0) -> None:
         """Ends all in order: evaluators, then the gateway; then nothing may be left."""
@@ -160,14 +181,14 @@ class House:
             if code != 0:
                 self.troubles.append(f"{member.role} was asked to stop and ended with {code}")
         deadline = time.monotonic() + seconds
-        while list(working_on(self._volume)) and time.monotonic() < deadline:
+        while list(begun_for(self._volume)) and time.monotonic() < deadline:
             time.sleep(0.2)  # a trainer that has said its last word still has to end
-        self.troubles += [f"process {pid} is left: {' '.join(words)}" for pid, words in working_on(self._volume)]
+        self.troubles += [f"process {pid} is left: {' '.join(words)}" for pid, words in begun_for(self._volume)]
 
     def kill_all(self) -> None:
         """Ends whatever is there at once."""
         self._stopping.set()
-        for pid, _ in working_on(self._volume):
+        for pid, _ in begun_for(self._volume):
             _send(pid, signal.SIGKILL)
 
     def descriptors(self) -> dict[str, list[str]]:
@@ -190,7 +211,7 @@ class House:
             for member in self.members.values():
                 code = member.exit_code()
                 if code is not None:
-                    if code not in DEATHS:
+                    if not (member.leaving and code in DEATHS):
                         self.troubles.append(f"{member.role} ended with {code}, which nobody asked for")
                     member.start()
 
@@ -202,6 +223,8 @@ class House:
             time.sleep(left if fault.action == "freeze" else min(left, PERIOD - awake))
             _send(pid, signal.SIGCONT)
             time.sleep(awake)
+        if fault.role in self.members:
+            self.members[fault.role].over(fault)
 
     def _spawn(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, daemon=True)

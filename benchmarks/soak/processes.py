@@ -6,16 +6,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LISTENS = "0A"  # the state of a listening socket in /proc/net/tcp
+MARK = "SOAK_VOLUME"  # a variable that leads from a process to the volume that it was started for
 
 
 def working_on(volume: Path) -> Iterator[tuple[int, list[str]]]:
     """Every other process whose command line names the volume, with its command line."""
+    for folder in _others():
+        words = _words(folder / "cmdline")
+        if str(volume) in words:
+            yield int(folder.name), words
+
+
+def begun_for(volume: Path) -> Iterator[tuple[int, list[str]]]:
+    """Every other process that was begun for the volume, by whomever, as `working_on`."""
+    for folder in _others():
+        words = _words(folder / "cmdline")
+        if str(volume) in words or f"{MARK}={volume}" in _words(folder / "environ"):
+            yield int(folder.name), words
+
+
+def _others() -> Iterator[Path]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                if str(volume) in words:
-                    yield int(entry.name), words
+            yield entry
+
+
+def _words(path: Path) -> list[str]:
+    with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+        return path.read_bytes().decode(errors="replace").split("\0")
+    return []
 
 
 def held_open(pid: int) -> list[str]:

@@ -1,6 +1,7 @@
 """What strikes whom, when, and for how long: a function of the seed and the duration alone."""
 
 import random
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,9 @@ ACTIONS: tuple[Action, ...] = ("kill", "freeze", "starve", "restart")
 WEIGHTS = (4, 3, 2, 2)
 GAP_SECONDS = 4.0
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.2, 8.0
+# How a process ends that was killed, or asked to: 0, or by the signal where that met one that had only just begun, or
+# with the last where it was asked twice.
+DEATHS = frozenset({-signal.SIGKILL, -signal.SIGTERM, 0, 128 + signal.SIGTERM})
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class Fault:
     role: str
     action: Action
     seconds: float
+
+    @property
+    def ends(self) -> bool:
+        """Whether the process ends by it."""
+        return self.action in ("kill", "restart")
 
     def __str__(self) -> str:
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""

@@ -1,21 +1,22 @@
 """Metrics are scraped all the while: whoever is there answers 200, and no counter falls within a process."""
 
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 
 from benchmarks.soak.house import House
+from benchmarks.soak.load import Load
 
 SAMPLE = re.compile(r"^(\w+_(?:total|count|sum|bucket)(?:\{.*\})?) (\S+)$", re.MULTILINE)
 PERIOD_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0  # longer than anybody is frozen
 
 
-class Scraper:
+class Scraper(Load):
     """Scrapes everybody until it is stopped.
 
     Args:
@@ -24,29 +25,18 @@ class Scraper:
     """
 
     def __init__(self, *, house: House, addresses: dict[str, str]) -> None:
-        self.troubles: list[str] = []
+        super().__init__(
+            partial(self._all, self._member, list(addresses)),
+            *(partial(self._all, self._trainer, [slot]) for slot in house.slots),
+        )
         self.scrapes: Counter[str] = Counter()
         self._house = house
         self._addresses = addresses
         self._counted: dict[str, tuple[int, dict[str, float]]] = {}
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._all, args=[self._member, list(addresses)])]
-        self._threads += [threading.Thread(target=self._all, args=[self._trainer, [slot]]) for slot in house.slots]
-
-    def start(self) -> None:
-        """Starts scraping."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Stops scraping."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _all(self, scrape: Callable[[httpx.Client, str], None], roles: list[str]) -> None:
         with httpx.Client(timeout=PATIENCE_SECONDS) as client:
-            while not self._stop.wait(PERIOD_SECONDS):
+            while self.goes_on(PERIOD_SECONDS):
                 for role in roles:
                     scrape(client, role)
 

@@ -1,39 +1,32 @@
 """A look at the volume each second: a verdict stays the file that it is, and no run's newest checkpoint goes back."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.soak.load import Load
 from shared.layout import RunFolder, Volume, listed_steps
 
 PERIOD_SECONDS = 1.0
 LOOKS = 5
 
 
-class Watch:
-    """Looks until it is stopped.
+class Watch(Load):
+    """Looks until it is stopped, and then for the last time.
 
     Args:
         volume: What is looked at.
     """
 
     def __init__(self, *, volume: Volume) -> None:
-        self.troubles: list[str] = []
+        super().__init__(self._watch)
         self.verdicts: dict[Path, tuple[int, int, int]] = {}
         self._volume = volume
         self._newest: dict[str, int] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def start(self) -> None:
-        """Starts looking."""
-        self._thread.start()
 
     def stop(self) -> None:
-        """Looks for the last time."""
-        self._stop.set()
-        self._thread.join()
+        """Ends the looks, but for one more."""
+        super().stop()
         self.look()
 
     def look(self) -> None:
@@ -50,7 +43,7 @@ class Watch:
             del self.verdicts[path]
 
     def _watch(self) -> None:
-        while not self._stop.wait(PERIOD_SECONDS):
+        while self.goes_on(PERIOD_SECONDS):
             self.look()
 
     def _look_at_checkpoints(self, folder: RunFolder) -> None:

@@ -1,9 +1,12 @@
 """The schedule of the soak, and that its checks notice what they are for."""
 
+import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,16 +15,18 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks.soak.house import Member
+from benchmarks.soak.descriptors import Descriptors, left_open
+from benchmarks.soak.house import House, Member
+from benchmarks.soak.load import Load
 from benchmarks.soak.predictions import PICTURES, Predictions
-from benchmarks.soak.processes import held_open, listening_port, working_on
-from benchmarks.soak.schedule import ACTIONS, schedule
+from benchmarks.soak.processes import MARK, begun_for, held_open, listening_port, working_on
+from benchmarks.soak.schedule import ACTIONS, Fault, schedule
 from benchmarks.soak.scrapes import Scraper
-from benchmarks.soak.verdict import left_open, orphans, troubles_of_run
+from benchmarks.soak.verdict import orphans, troubles_of_run
 from benchmarks.soak.watch import Watch
 from shared.errors import CorruptCheckpointError
 from shared.layout import RunFolder, Volume
-from shared.records import Verdict, write_record
+from shared.records import Event, LineWriter, Verdict, write_record
 from tests.processes.constant_models import export
 from tests.trainer.runs import RUN, Trainer, small_spec
 
@@ -41,10 +46,10 @@ def test_everybody_is_struck_by_everything_and_all_is_over_in_time():
     assert faults == sorted(faults, key=lambda fault: fault.at)
 
 
-def finished(root: Path, *, seed: int = 1) -> RunFolder:
+def finished(root: Path, *, seed: int = 1, latest: int = 1) -> RunFolder:
     volume = Volume(root)
     trainer = Trainer(volume, volume.run(RUN))
-    spec = small_spec(retention={"latest": 1, "best": 0}, seed=seed)
+    spec = small_spec(retention={"latest": latest, "best": 0}, seed=seed)
     trainer.write_spec(spec)
     assert trainer.train() == 0
     for kind in spec.weights_kinds:
@@ -87,6 +92,23 @@ def test_each_broken_promise_is_a_trouble(tmp_path: Path):
     ]
 
 
+def test_more_checkpoints_than_evaluators_can_have_kept_are_a_trouble(tmp_path: Path):
+    folder = finished(tmp_path, latest=100)
+    crowd = "its checkpoints are at [10, 20, 30, 40]"
+    assert crowd in troubles_of_run(folder, folder, readers=1)
+    assert crowd not in troubles_of_run(folder, folder, readers=2)
+
+
+def test_a_trainer_that_died_though_nobody_asked_for_it_is_a_trouble(tmp_path: Path):
+    folder = finished(tmp_path)
+    folder.gateway_events.parent.mkdir()
+    lines = LineWriter(folder.gateway_events)
+    for code, message in ((-9, "killed"), (0, "asked"), (None, "not seen"), (1, "its trainer ended with 1")):
+        lines.append(Event(time=0.0, service="gateway", kind="ended", message=message, details={"exit_code": code}))
+    lines.close()
+    assert troubles_of_run(folder, folder, readers=2) == ["nobody asked for it: its trainer ended with 1"]
+
+
 def test_weights_that_another_run_would_not_have_are_a_trouble(tmp_path: Path):
     folder = finished(tmp_path / "one")
     other = finished(tmp_path / "other", seed=2)
@@ -125,6 +147,21 @@ def test_files_of_runs_and_removed_files_may_not_stay_open(tmp_path: Path):
     assert left_open(volume, held_open(os.getpid())) == []
 
 
+def test_what_a_trainer_had_open_at_most_is_remembered(tmp_path: Path):
+    pids = [os.getpid(), os.getpid(), 0]
+    house = SimpleNamespace(slots=["slot-0"], door=lambda slot: (pids.pop(0), None))
+    descriptors = Descriptors(house=house)
+    with contextlib.ExitStack() as files:
+        for number in range(50):
+            files.enter_context((tmp_path / str(number)).open("w"))
+        descriptors.look()
+    most = descriptors.most["slot-0"]
+    assert most >= 50
+    descriptors.look()
+    descriptors.look()
+    assert descriptors.most == {"slot-0": most}
+
+
 def test_a_process_is_found_by_its_volume_and_by_the_port_it_listens_at(tmp_path: Path):
     code = (
         "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print('there', flush=True); sys.stdin.read()"
@@ -134,12 +171,73 @@ def test_a_process_is_found_by_its_volume_and_by_the_port_it_listens_at(tmp_path
     ) as process:
         process.stdout.readline()
         assert [pid for pid, _ in working_on(tmp_path)] == [process.pid]
+        assert [pid for pid, _ in begun_for(tmp_path)] == [process.pid]
         port = listening_port(process.pid)
         socket.create_connection(("127.0.0.1", port), timeout=10).close()
         process.stdin.close()
     assert list(working_on(tmp_path)) == []
     assert listening_port(process.pid) is None
     assert listening_port(1) is None or listening_port(1) != port
+
+
+def test_a_process_that_was_begun_for_a_volume_is_found_though_its_command_line_does_not_name_it(tmp_path: Path):
+    code = "print('there', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env={MARK: str(tmp_path)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        assert [pid for pid, _ in begun_for(tmp_path)] == [process.pid]
+        assert list(begun_for(tmp_path / "other")) == []
+        process.communicate(b"\n")
+    assert list(begun_for(tmp_path)) == []
+
+
+def test_a_process_that_ends_though_nobody_asked_for_it_is_a_trouble(tmp_path: Path):
+    house = House(volume=tmp_path, logs=tmp_path, port=0, metrics_ports=[], slots=0)
+    member = Member(role="gateway", command=[sys.executable, "-c", ""], environment={}, log=tmp_path / "log")
+    house.members = {"gateway": member}
+    house.start()
+    deadline = time.monotonic() + 30
+    while not house.troubles:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    house.stop()
+    assert house.troubles[0] == "gateway ended with 0, which nobody asked for"
+
+
+def test_a_thread_that_breaks_down_is_a_trouble():
+    class Broken(Load): ...
+
+    def work() -> None:
+        raise ValueError("what")
+
+    load = Broken(work, lambda: None)
+    load.start()
+    load.stop()
+    assert load.troubles == ["Broken broke down: ValueError('what')"]
+
+
+KILL = Fault(at=0.0, role="gateway", action="kill", seconds=0.0)
+STARVE = Fault(at=0.0, role="gateway", action="starve", seconds=5.0)
+
+
+def test_a_process_is_disturbed_until_all_that_strikes_it_is_over_and_it_has_answered_since():
+    member = Member(role="gateway", command=[], environment={}, log=Path("log"))
+    later = time.monotonic() + 100
+    assert not member.is_back
+    member.answered()
+    assert member.is_back
+    assert member.is_undisturbed(0, later)
+    member.struck(STARVE)
+    member.answered()
+    assert not member.is_undisturbed(0, later)
+    member.over(STARVE)
+    assert not member.is_back
+    assert not member.is_undisturbed(0, later)
+    member.answered()
+    assert member.is_undisturbed(0, later)
+    assert not member.is_undisturbed(1, later), "another process"
+    assert not member.is_undisturbed(0, time.monotonic()), "what waits in it goes first"
 
 
 class Answers:
@@ -170,7 +268,7 @@ def test_a_counter_that_falls_and_a_scrape_that_fails_are_troubles_unless_a_faul
     member._undisturbed_since = 0.0
     ask(Answers(broken), "gateway")
     assert scraper.troubles[2:] == ["gateway could not be scraped: ConnectError('refused')"]
-    member.struck(ends=True)
+    member.struck(KILL)
     ask(Answers(broken), "gateway")
     ask(Answers((200, "a_total 1.0\n")), "gateway")
     member.incarnation += 1
@@ -196,8 +294,9 @@ def test_an_answer_that_is_not_what_its_model_computes_is_a_trouble(tmp_path: Pa
     classes = tuple(f"class-{number}" for number in range(10))
     export(volume.run(RUN), 3, classes=classes, precision=0.5, shape=(32, 32, 3))
     member = Member(role="gateway", command=[], environment={}, log=Path("log"))
-    predictions = Predictions(house=SimpleNamespace(members={"gateway": member}), address="http://gateway")
-    assert predictions.against_exports(volume) == ["no model that answered is there to be compared with"]
+    house = SimpleNamespace(members={"gateway": member})
+    predictions = Predictions(house=house, address="http://gateway", volume=volume)
+    assert predictions.against_models() == ["no model that answered was there to be compared with"]
     right = np.full(10, 1.0)
     right[3] = np.exp(5.0)
     right /= right.sum()
@@ -207,10 +306,11 @@ def test_an_answer_that_is_not_what_its_model_computes_is_a_trouble(tmp_path: Pa
         return {"run": RUN, "step": 3, "weights": "ema", "predictions": [{"classes": listed}] * len(PICTURES)}
 
     predictions._compare(answer(right))
-    assert predictions.against_exports(volume) == []
+    assert predictions.against_models() == []
     predictions._compare(answer(np.roll(right, 1)))
     assert predictions.troubles == [f"two predictions that both name {(RUN, 3, 'ema')} differ"]
     predictions.said.clear()
     predictions._compare(answer(np.roll(right, 1)))
-    (trouble,) = predictions.against_exports(volume)
-    assert trouble.startswith(f"what step 3 of {RUN} said differs from its model by 0.9")
+    shutil.rmtree(volume.run(RUN).export(3))
+    (trouble,) = predictions.against_models()
+    assert trouble.startswith(f"what {(RUN, 3, 'ema')} said differs from what it computes by 0.9")

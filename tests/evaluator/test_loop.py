@@ -1,3 +1,4 @@
+import itertools
 import math
 import os
 import shutil
@@ -60,6 +61,21 @@ def test_f15_a_new_commit_is_judged_before_the_backlog(evaluator, runs):
     runs.commit(folder, 50)
     work(evaluator)
     assert list(dict.fromkeys(judged)) == [40, 50, 30, 20, 10]
+
+
+def test_f27_a_wall_clock_that_jumps_changes_neither_what_is_judged_nor_in_which_order(evaluator, runs, verdict):
+    folder = runs.run()
+    for step in (10, 20, 30):
+        runs.commit(folder, step)
+    jumps = itertools.cycle((1e9, -1e9))
+    evaluator.judge.before = lambda source: setattr(evaluator.wall, "now", next(jumps))
+    assert work(evaluator) == 3
+    assert [source.split("/")[-2] for source in evaluator.judge.asked] == ["30", "30", "20", "20", "10", "10"]
+    assert {verdict(folder, step, kind).status for step in (10, 20, 30) for kind in ("raw", EMA)} == {"judged"}
+    times = [verdict(folder, step, kind).time for step in (30, 20, 10) for kind in ("raw", EMA)]
+    assert [time > 0 for time in times] == [True, False] * 3, "it did jump, with each verdict"
+    assert events(folder) == []
+    assert list(folder.leases.glob("*.json")) == []
 
 
 def test_every_nth_is_judged_and_a_dead_trainers_last_one_without_waiting_for_ever(make_evaluator, runs, clock):

@@ -1,4 +1,4 @@
-"""Fault matrix, rows 2, 10 and 27: a whole training that is killed, finds its records damaged, or sees clocks jump."""
+"""Fault matrix, rows 2, 10, 19, 27: a training is killed, asked to stop, finds damaged records, sees clocks jump."""
 
 import os
 import random
@@ -17,6 +17,7 @@ from shared.layout import RunFolder, Volume
 from shared.lifecycle import StopEvent
 from shared.records import Event, Fence, Rollbacks, TrainerStatus, read_lines, read_record, write_record
 from shared.spec import RunSpec
+from tests.faults.shim import Calls, wrapped
 from tests.processes.trainers import bytes_at
 from tests.trainer.runs import RUN, Trainer, small_spec
 
@@ -72,6 +73,40 @@ def killed_until_complete(trainer: Trainer, spec: RunSpec, generator: random.Ran
     assert trainer.train() == 0
     assert [entry.name for entry in trainer.folder.checkpoints.iterdir() if not entry.name.isdecimal()] == []
     return kills
+
+
+# As above: what other threads of this process do is not under test.
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_f19_sigterm_before_any_call_on_the_volume_ends_in_a_checkpoint_that_is_gone_on_with(tmp_path: Path) -> None:
+    volume = Volume(tmp_path / "volume")
+    spec = small_spec(steps=20, cadence={"log_steps": 10, "checkpoint_steps": 10}, retention={"latest": 1})
+    whole = Trainer(volume, volume.run("whole"))
+    whole.write_spec(spec)
+    with wrapped(Calls(volume.root)) as calls:
+        assert whole.train() == 0
+    assert calls.made.count("rename") > 2
+    ends: set[str] = set()
+    for number in range(1, len(calls.made) + 1, 3):
+        trainer = Trainer(volume, volume.run(f"run-{number}"))
+        trainer.write_spec(spec)
+
+        def ask(at: int, _name: str, number: int = number) -> None:
+            if at == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        child = os.fork()
+        if child == 0:
+            trainer.stop.install()
+            with wrapped(Calls(volume.root, ask)):
+                os._exit(trainer.train())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, f"at call {number}"
+        status = trainer.status()
+        assert status.step == (status.checkpoint_step or 0), "what it had done is committed"
+        assert CheckpointStore(trainer.folder).steps()[-1:] == ([status.step] if status.step else [])
+        ends.add(status.phase)
+        assert trainer.train() == 0
+        assert bytes_at(trainer.folder, spec.steps) == bytes_at(whole.folder, spec.steps)
+    assert ends == {"released", "completed"}
 
 
 def emptied(path: Path, _early: bytes) -> None:

@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import tempfile
 import time
 import urllib.request
@@ -93,6 +94,22 @@ def test_f19_a_second_sigterm_ends_it_at_once_and_tears_nothing(volume: Volume, 
         until_step(folder, max(store.steps()) + 10, what=trainer)
 
 
+def test_f20_a_trainer_that_is_the_first_process_of_a_namespace_commits_and_releases_its_slot(volume: Volume) -> None:
+    # Of signals that it does not handle, the kernel lets none reach such a process.
+    within = ["unshare", "--fork", "--pid", "--kill-child"]
+    if subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to make a process namespace")
+    folder = make_run(volume, RUN, small_spec(steps=100_000))
+    with training(volume, "--run", RUN, within=within, SECONDS_PER_STEP="0.005") as trainer:
+        until_step(folder, 10, what=trainer)
+        assert status_of(folder).pid == 1
+        (first,) = Path(f"/proc/{trainer.process.pid}/task/{trainer.process.pid}/children").read_text().split()
+        os.kill(int(first), signal.SIGTERM)
+        assert trainer.end() == 0, trainer.text()
+    status = status_of(folder)
+    assert (status.phase, status.checkpoint_step) == ("released", status.step)
+
+
 def test_f05_f48_a_disk_that_is_full_for_a_while_costs_checkpoints_and_no_training(
     volume: Volume, tmp_path: Path
 ) -> None:
@@ -109,6 +126,22 @@ def test_f05_f48_a_disk_that_is_full_for_a_while_costs_checkpoints_and_no_traini
     failures = [e for _, e in read_lines(folder.trainer_events, Event) if e.kind == "checkpoint_failed"]
     assert len(failures) >= 2
     assert trainer.text().count("could not be committed") == 1
+
+
+def test_f21_a_trainer_that_is_left_no_more_memory_says_so_and_goes_on_once_there_is_some(volume: Volume) -> None:
+    spec = small_spec(steps=100)
+    whole, folder = make_run(volume, "whole", spec), make_run(volume, RUN, spec)
+    with training(volume, "--run", "whole") as trainer:
+        assert trainer.end() == 0, trainer.text()
+    with training(volume, "--run", RUN, HUNGRY_FROM="35") as trainer:
+        assert trainer.end() == 1, trainer.text()
+    status = status_of(folder)
+    assert (status.phase, status.failure["code"]) == ("failed", "out_of_memory")
+    assert "batch_size" in status.failure["hint"]
+    assert 20 <= max(CheckpointStore(folder).steps()) < 100
+    with training(volume, "--run", RUN) as trainer:
+        assert trainer.end() == 0, trainer.text()
+    assert bytes_at(folder, 100) == bytes_at(whole, 100)
 
 
 def test_hold_release_and_stop_are_followed_within_half_a_second_or_so(volume: Volume) -> None:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,13 +19,15 @@ REAL = "services.trainer"
 
 
 class TrainerProcess:
-    """One trainer process on one run; its output goes to a file beside the volume."""
+    """One trainer process on one run, begun by the command `within`; its output goes to a file beside the volume."""
 
-    def __init__(self, volume: Volume, *flags: str, program: str = NUMPY, **environment: str) -> None:
+    def __init__(
+        self, volume: Volume, *flags: str, program: str = NUMPY, within: Sequence[str] = (), **environment: str
+    ) -> None:
         self.output = volume.root.parent / f"trainer-{time.monotonic_ns()}.log"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", program, "--volume", str(volume.root), *flags],
+                [*within, sys.executable, "-m", program, "--volume", str(volume.root), *flags],
                 cwd=ROOT,
                 env={**os.environ, **environment},
                 stdout=output,
@@ -44,9 +46,11 @@ class TrainerProcess:
 
 
 @contextmanager
-def training(volume: Volume, *flags: str, program: str = NUMPY, **environment: str) -> Iterator[TrainerProcess]:
+def training(
+    volume: Volume, *flags: str, program: str = NUMPY, within: Sequence[str] = (), **environment: str
+) -> Iterator[TrainerProcess]:
     """A trainer process that does not outlive the block."""
-    trainer = TrainerProcess(volume, *flags, program=program, **environment)
+    trainer = TrainerProcess(volume, *flags, program=program, within=within, **environment)
     try:
         yield trainer
     finally:

@@ -1,5 +1,6 @@
 """A Docker engine for tests: it speaks what slots need of the API, over TCP or a Unix socket, and fails if told to."""
 
+import contextlib
 import json
 import queue
 import socketserver
@@ -31,13 +32,17 @@ class _UnixServer(socketserver.ThreadingUnixStreamServer):
 
 @dataclass
 class FakeEngine:
-    """Holds containers by name. `failure` is what every request is answered with, `start_failure` every start."""
+    """Holds containers by name. `failure` is what every request is answered with, `start_failure` every start.
+
+    Where there is `wakes`, it answers nothing before that is set.
+    """
 
     socket: Path | None = None
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     failure: tuple[int, str] | None = None
     start_failure: tuple[int, str] | None = None
+    wakes: threading.Event | None = None
     _port: int = 0
     _server: socketserver.BaseServer | None = None
     _streams: list["queue.Queue[str | None]"] = field(default_factory=list)
@@ -99,6 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # whoever asked is gone
+            super().handle()
+
     def do_HEAD(self) -> None:
         self._answer()
 
@@ -117,6 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         owner.requests.append(f"{self.command} {self.path}")
+        if (wakes := owner.wakes) is not None:
+            wakes.wait(30)
         parts = urlsplit(self.path)
         path = [part for part in parts.path.split("/") if part and not part.startswith("v1.")]
         if owner.failure is not None:

@@ -2,11 +2,14 @@
 
 Run it as `python -m tests.trainer.numpy_trainer` with the trainer's own flags. SECONDS_PER_STEP slows it down;
 FULL_DISK names a file during whose existence no checkpoint can be written; AS_USER is the number of a user to become.
+From the step HUNGRY_FROM on it takes 32 MB with each step, of 256 MB that the kernel leaves it.
 """
 
 import errno
 import os
+import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from services.trainer.__main__ import run
@@ -20,7 +23,25 @@ from tests.trainer.numpy_engine import NumpyEngine, open_small_dataset
 
 
 def build_engine(spec: RunSpec, dataset: Dataset) -> Engine:
-    return NumpyEngine(spec, seconds_per_step=float(os.environ.get("SECONDS_PER_STEP", "0")))
+    hungry = os.environ.get("HUNGRY_FROM")
+    return NumpyEngine(
+        spec,
+        before_step=(lambda step: None) if hungry is None else eats_from(int(hungry)),
+        seconds_per_step=float(os.environ.get("SECONDS_PER_STEP", "0")),
+    )
+
+
+def eats_from(first: int) -> Callable[[int], None]:
+    eaten: list[bytearray] = []
+
+    def eat(step: int) -> None:
+        if step == first:
+            now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (now + 2**28, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        if step >= first:
+            eaten.append(bytearray(2**25))
+
+    return eat
 
 
 def devices() -> tuple[Device, ...]:

@@ -185,6 +185,21 @@ def test_what_the_proxy_refuses_says_so(engine: FakeEngine, launcher: DockerLaun
         launcher.slots()
 
 
+def test_f31_an_engine_that_takes_too_long_is_unavailable_and_found_again(engine: FakeEngine, clock: Clock) -> None:
+    client = Engine(connect=lambda: connect(engine.url, timeout=0.5), where=engine.url)
+    launcher = DockerLauncher(engine=client, project="shop", clock=clock)
+    launcher.start("trainer-0")
+    asleep = engine.wakes = threading.Event()
+    try:
+        with pytest.raises(UnavailableError):
+            launcher.observe("trainer-0")
+        engine.wakes = None
+        assert launcher.observe("trainer-0").alive, "what comes too late is not taken for the next answer"
+    finally:
+        asleep.set()
+        client.close()
+
+
 def test_f30_events_wake_and_their_stream_is_taken_up_again_when_it_ends(engine: FakeEngine) -> None:
     woken, stop = threading.Semaphore(0), StopEvent()
     hints = EngineHints(engine=_client(engine), wake=woken.release, stop=stop, pause=0.01)

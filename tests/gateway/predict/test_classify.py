@@ -236,9 +236,11 @@ def test_client_says_how_long_it_waits(models, make_serving) -> None:
 
 
 def test_f35_without_a_judged_checkpoint_the_answer_is_try_later(make_serving) -> None:
-    reply, answer = ask(make_serving(), png())
+    serving = make_serving()
+    reply, answer = ask(serving, png())
     assert (reply.status, answer["error"]["code"]) == (503, "unavailable")
     assert dict(reply.headers)[b"retry-after"].isdigit()
+    assert serving.predictor.why_not_ready() is not None
 
 
 @pytest.mark.parametrize("name", ["nobody", "é", "x" * 5000, 'a"b\n'])

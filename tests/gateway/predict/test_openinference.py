@@ -187,7 +187,7 @@ def test_binary_body_that_contradicts_itself_is_refused(site, length: str | None
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["", "0", "1", "10", "-1", "9" * 20]))
-def test_arbitrary_bytes_are_read_or_refused_and_nothing_else(body: bytes, length: str) -> None:
+def test_f38_arbitrary_binary_tensors_are_read_or_refused_and_nothing_else(body: bytes, length: str) -> None:
     reader = BodyReader(limits=ImageLimits(), most_instances=4)
     try:
         assert read_inference(body, length, shape=(8, 8, 3), reader=reader).images.shape[1:] == (8, 8, 3)

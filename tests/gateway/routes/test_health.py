@@ -20,7 +20,7 @@ def test_a_volume_that_cannot_be_written_to_is_a_reason(bench: Any) -> None:
     assert str(bench.volume.root) in answer.json()["reasons"]["volume"]
 
 
-def test_a_missing_model_is_a_reason_only_where_it_is_asked_for(bench: Any) -> None:
+def test_f35_a_missing_model_is_a_reason_only_where_it_is_asked_for(bench: Any) -> None:
     answer = bench.client().get("/readyz?model=1")
     assert (answer.status_code, answer.json()["reasons"]) == (503, {"model": "nothing was judged"})
     assert bench.client().get("/readyz").status_code == 200

@@ -189,6 +189,26 @@ def test_a_trainer_that_cannot_be_started_is_a_death_like_any_other(bench: Any) 
     assert bench.state(run) == "failed"
 
 
+def test_f27_a_wall_clock_that_jumps_ends_no_trainer_and_starts_none_too_early(bench: Any) -> None:
+    run = bench.start()
+    bench.step()
+    for jump in (1e9, -1.5e9, 1e9):  # thirty years forth, fifty back
+        bench.epoch += jump
+        bench.report(run, "running", beat=int(bench.now))
+        bench.step(seconds=1)
+        assert bench.state(run) == "running"
+    assert bench.launcher.started == ["slot-0"]
+    bench.launcher.die("slot-0", -9)
+    bench.step()
+    bench.epoch += 1e9
+    bench.step(seconds=0.9)
+    assert bench.state(run) == "restarting"
+    bench.epoch -= 1.5e9
+    bench.step(seconds=0.2)
+    assert bench.launcher.started == ["slot-0", "slot-0"]
+    assert bench.fence() == 2
+
+
 @pytest.mark.parametrize("downtime", [0, 20, 60])
 def test_f28_a_trainer_of_a_former_gateway_is_adopted_and_not_started_again(bench: Any, downtime: float) -> None:
     run = bench.start()
