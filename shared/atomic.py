@@ -16,7 +16,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,16 +215,21 @@ def discard_folder(path: Path) -> Path | None:
     return trash
 
 
-def sweep(folder: Path) -> list[Path]:
-    """Removes what killed writers left in `folder`. Only the folder's one writer may call it.
+def sweep(folder: Path, *, of: Sequence[str] | None = None) -> list[Path]:
+    """Removes what killed writers left in `folder`. Only the one writer may call it.
+
+    Args:
+        folder: Where they wrote.
+        of: The names of the files that they wrote, where others write other files beside them; None: all is theirs.
 
     Returns:
         What was removed.
     """
+    beginnings = (TEMPORARY, TRASH) if of is None else tuple(f"{TEMPORARY}{name}-" for name in of)
     removed = []
     with contextlib.suppress(FileNotFoundError):
         for name in sorted(os.listdir(folder)):
-            if name.startswith((TEMPORARY, TRASH)):
+            if name.startswith(beginnings):
                 path = folder / name
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)

@@ -26,6 +26,7 @@ from services.gateway.launchers.base import Launcher
 from services.gateway.launchers.docker import DockerLauncher, EngineHints
 from services.gateway.launchers.engine import Engine, connect
 from services.gateway.launchers.process import ProcessLauncher
+from services.gateway.leftovers import remove_leftovers
 from services.gateway.lock import VolumeLock
 from services.gateway.metrics import add_volume_metrics
 from services.gateway.parts import Parts
@@ -117,7 +118,7 @@ def _run(settings: GatewaySettings) -> int:
 def _steer_and_serve(
     settings: GatewaySettings, *, volume: Volume, keyring: Keyring, stop: StopEvent, listener: socket.socket, url: str
 ) -> None:
-    atomic.sweep(volume.runs)
+    remove_leftovers(volume)
     registry = CollectorRegistry()
     observe.add_build_info(registry, service="gateway")
     observe.add_process(registry)
