@@ -9,9 +9,9 @@ def remove_leftovers(volume: Volume) -> None:
 
     Trainers and evaluators write other files in some of these folders, which are left to them.
     """
-    atomic.sweep(volume.gateway)
-    atomic.sweep(volume.runs)
+    for folder in (volume.gateway, volume.gateway / "slots", volume.gateway / "webhooks", volume.runs):
+        atomic.sweep(folder)
     for run in volume.run_folders():
-        atomic.sweep(run.root, of=(run.desired.name, run.aliases.name))
+        atomic.sweep(run.root, of=[file.name for file in (run.desired, run.tags, run.pins, run.aliases)])
     for slot in volume.slot_folders():
         atomic.sweep(slot.root, of=(slot.assignment.name,))

@@ -25,7 +25,11 @@ def test_what_a_killed_gateway_left_half_written_is_removed_and_nothing_else(vol
         written(volume.gateway / ".tmp-settled.jsonl-26970-24957dc2"),
         written(volume.runs / ".tmp-20260101-000000-other-0002-26970-24957dc2" / "spec.json"),
         written(run / ".tmp-desired.json-26970-24957dc2"),
+        written(run / ".tmp-tags.json-26970-24957dc2"),
+        written(run / ".tmp-pins.json-26970-24957dc2"),
         written(run / ".tmp-aliases.json-26970-24957dc2"),
+        written(volume.gateway / "slots" / ".tmp-slot-0.json-26970-24957dc2"),
+        written(volume.gateway / "webhooks" / ".tmp-chat.json-26970-24957dc2"),
         written(slot / ".tmp-assignment.json-26970-24957dc2"),
     ]
     stays = [
