@@ -25,9 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from prometheus_client import CollectorRegistry
 
 from benchmarks.report import Report, add_output
+from services.evaluator.assessor import Assessor
+from services.evaluator.curves import Curves
+from services.evaluator.events import EventLog
+from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.standings import Standings
+from services.evaluator.verdicts import Clerk
 from shared.checkpoints import CheckpointStore, spec_digest
+from shared.data.catalog import open_dataset
 from shared.devices import ONEDNN, available_processors, prepare_tensorflow
 from shared.layout import Volume
 from shared.records import write_record
@@ -78,7 +86,6 @@ def keras_side(volume: Volume, examples: int) -> Callable[[], list[float]]:
     # Each side imports TensorFlow in its own process, which has been told its switches before.
     import keras  # noqa: PLC0415
 
-    from shared.data.catalog import open_dataset  # noqa: PLC0415
     from shared.ml.models import build_model  # noqa: PLC0415
     from shared.ml.preprocess import evaluation_view  # noqa: PLC0415
 
@@ -104,16 +111,8 @@ def tandem_side(volume: Volume, examples: int, threads: int) -> Callable[[], lis
     """The evaluator: wall and processor seconds per kind of weights, wall seconds of the export alone."""
     prepare_tensorflow(os.environ, device="cpu", threads=threads)
     # TensorFlow reads the environment when it is imported.
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415
-
-    from services.evaluator.assessor import Assessor  # noqa: PLC0415
-    from services.evaluator.curves import Curves  # noqa: PLC0415
-    from services.evaluator.events import EventLog  # noqa: PLC0415
     from services.evaluator.export import OnnxExporter  # noqa: PLC0415
     from services.evaluator.judge import TensorFlowJudge, Workshop  # noqa: PLC0415
-    from services.evaluator.metrics import EvaluatorMetrics  # noqa: PLC0415
-    from services.evaluator.standings import Standings  # noqa: PLC0415
-    from services.evaluator.verdicts import Clerk  # noqa: PLC0415
     from shared.ml.weights import read_weights  # noqa: PLC0415
 
     registry = CollectorRegistry()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import Report, add_output
+from services.trainer.engine import Batch
 from shared.devices import prepare_tensorflow
 from shared.spec import parse_spec
 
@@ -53,7 +54,6 @@ def main() -> None:
 def measure(report: Report, network: str, variants: Sequence[str], *, rounds: int, steps: int) -> None:
     """Times the variants of one network in turns, and prints what came out."""
     # TensorFlow reads the environment when it is imported.
-    from services.trainer.engine import Batch  # noqa: PLC0415
     from services.trainer.step import build_engine  # noqa: PLC0415
 
     rng = np.random.default_rng(0)

@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks.report import Report, add_output
 from services.cli.lines import Points, svg_lines
+from services.trainer.engine import Batch
 from shared.devices import available_processors, prepare_tensorflow
 from shared.spec import parse_spec
 
@@ -63,7 +64,6 @@ def measure(case: Case, *, seconds: float) -> None:
     prepare_tensorflow(os.environ, device="cpu", threads=case.threads)
     # TensorFlow reads the environment when it is imported.
     from services.trainer.devices import divide_processor  # noqa: PLC0415
-    from services.trainer.engine import Batch  # noqa: PLC0415
     from services.trainer.step import build_engine  # noqa: PLC0415
 
     if case.devices > 1:
