@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import Report
-from benchmarks.step import Parts, Round, Stretch, add_figures, measure, table
+from benchmarks.step.parts import Parts, add_figures, table
+from benchmarks.step.rounds import Round, measure
+from benchmarks.step.scene import Stretch
 from shared.layout import Volume
 from shared.spec import parse_spec
 
