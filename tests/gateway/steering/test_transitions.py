@@ -39,14 +39,19 @@ def running(bench: Any) -> str:
     return run
 
 
+def leave(bench: Any, run: str, phase: str, **report: Any) -> str:
+    """Its trainer says how it ends, and goes."""
+    bench.report(run, phase, **report)
+    bench.launcher.die("slot-0", 0)
+    bench.step()
+    return run
+
+
 def evaluating(bench: Any) -> str:
     run = str(bench.start(sharing={"kind": "alternate", "every_steps": 10}))
     bench.step()
     bench.checkpoint(run, 10)
-    bench.report(run, "yielded")
-    bench.launcher.die("slot-0", 0)
-    bench.step()
-    return run
+    return leave(bench, run, "yielded")
 
 
 def restarting(bench: Any) -> str:
@@ -63,11 +68,7 @@ def pausing(bench: Any) -> str:
 
 
 def paused(bench: Any) -> str:
-    run = pausing(bench)
-    bench.report(run, "released")
-    bench.launcher.die("slot-0", 0)
-    bench.step()
-    return run
+    return leave(bench, pausing(bench), "released")
 
 
 def stopping(bench: Any) -> str:
@@ -77,19 +78,11 @@ def stopping(bench: Any) -> str:
 
 
 def stopped(bench: Any) -> str:
-    run = stopping(bench)
-    bench.report(run, "stopped")
-    bench.launcher.die("slot-0", 0)
-    bench.step()
-    return run
+    return leave(bench, stopping(bench), "stopped")
 
 
 def completed(bench: Any) -> str:
-    run = running(bench)
-    bench.report(run, "completed", step=100)
-    bench.launcher.die("slot-0", 0)
-    bench.step()
-    return run
+    return leave(bench, running(bench), "completed", step=100)
 
 
 def failed(bench: Any) -> str:
