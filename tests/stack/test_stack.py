@@ -246,8 +246,8 @@ def test_prometheus_has_series_of_every_service_and_a_firing_alert(stack: Stack)
 def test_a_second_up_neither_blocks_nor_disturbs_a_run(stack: Stack) -> None:
     before, step = started(), stack.view()["step"]
     gateway = docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", f"{PROJECT}-gateway-1")
-    stack.compose("up")
-    assert started() == before
+    said = stack.compose("up")
+    assert started() == before, said
     assert docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", f"{PROJECT}-gateway-1") == gateway
     until(lambda: stack.view()["step"] > step, what="further step")
 
