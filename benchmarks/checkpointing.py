@@ -18,6 +18,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from benchmarks import engines
 from benchmarks.report import Report, add_output
 from services.trainer.batches import PrefetchedBatches
 from services.trainer.committer import Committer
@@ -64,15 +65,7 @@ def _measure(volume: Volume, report: Report, *, pairs: int, steps: int, batch_si
         {"batch_size": batch_size, "dataset": {"kind": "shapes", "train_examples": 4000}}, source="benchmark"
     )
     dataset = open_dataset(spec.dataset, volume=volume)
-    # TensorFlow reads the environment when it is imported.
-    from services.trainer.step import build_engine  # noqa: PLC0415
-
-    engine = build_engine(
-        spec,
-        classes=len(dataset.classes),
-        image_shape=dataset.train.image_shape,
-        train_examples=len(dataset.train),
-    )
+    engine = engines.build(spec, dataset)
     source = PrefetchedBatches(
         examples=dataset.train,
         order=SampleOrder(seed=0, examples=len(dataset.train)),
