@@ -27,13 +27,13 @@ from services.trainer.journal import Events, Journal
 from services.trainer.loop import EverySteps, Loop, Scheduled
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.order import SampleOrder
-from services.trainer.retention import Pruner
 from services.trainer.saver import Saver
 from shared.checkpoints import CheckpointStore
 from shared.data.catalog import open_dataset
 from shared.devices import prepare_tensorflow
 from shared.layout import RunFolder, Volume
 from shared.leases import LeaseWatch
+from shared.retention import Pruner
 from shared.spec import RunSpec, parse_spec
 
 
