@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claims
-from services.evaluator.closing import Closing
 from services.evaluator.curves import Curves
 from services.evaluator.events import EventLog
 from services.evaluator.figures import Tally
@@ -24,8 +23,7 @@ from services.evaluator.verdicts import Clerk
 from services.evaluator.watch import PollingWatch
 from shared.answers import Answers
 from shared.checkpoints import CheckpointStore, spec_digest
-from shared.leases import LeaseWatch
-from shared.records import TrainerStatus, write_record
+from shared.records import write_record
 from shared.spec import EmaSpec, RunSpec
 
 EMA = "ema-0.9"
@@ -72,29 +70,6 @@ class RunMaker:
         return CheckpointStore(folder).commit(
             step=step, fence=1, spec_sha256=spec_digest(self.spec), groups=groups, time=time
         )
-
-
-def write_status(folder, phase, step):
-    """What the trainer of a run says of itself."""
-    write_record(
-        folder.status,
-        TrainerStatus(
-            run=folder.id,
-            slot="s",
-            phase=phase,
-            step=step,
-            steps=100,
-            checkpoint_step=step,
-            beat=1,
-            time=0,
-            started=0,
-            fence=1,
-            generation_seen=0,
-            pid=1,
-            host="h",
-            versions={},
-        ),
-    )
 
 
 class ArrayJudge:
@@ -184,7 +159,6 @@ class Evaluator:
                 clock=self.clock,
             ),
             clerk=clerk,
-            closing=Closing(leases=LeaseWatch(clock=self.clock, expiry=expiry), events=events),
             events=events,
             metrics=metrics,
             presence=Presence(path=volume.evaluator(name) / "status.json", name=name, versions={}, wall=wall),

@@ -117,3 +117,26 @@ def test_links_between_the_documents_lead_somewhere(root: Path) -> None:
             if "://" not in target and not (document.parent / target).exists():
                 broken.append(f"{document.name}: {target}")
     assert broken == []
+
+
+def anchors(document: Path) -> set[str]:
+    """What a `#…` in a link to this document may name: its headings, as they are turned into anchors."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_to_a_heading_find_it(root: Path) -> None:
+    lost, seen = [], 0
+    for document in documents(root):
+        for target, heading in re.findall(r"\]\(([^)#\s]*\.md)?#([^)]+)\)", document.read_text(encoding="utf-8")):
+            seen += 1
+            if heading not in anchors((document.parent / target) if target else document):
+                lost.append(f"{document.name}: {target}#{heading}")
+    assert lost == []
+    assert seen > 40
+
+
+def test_every_page_is_reached_from_the_readme(root: Path) -> None:
+    linked = set(re.findall(r"\]\((docs/[\w-]+\.md)", (root / "README.md").read_text(encoding="utf-8")))
+    assert {f"docs/{path.name}" for path in (root / "docs").glob("*.md")} == linked
