@@ -23,7 +23,7 @@ from services.evaluator.verdicts import Clerk
 from services.evaluator.watch import PollingWatch
 from shared.answers import Answers
 from shared.checkpoints import CheckpointStore, spec_digest
-from shared.records import write_record
+from shared.records import Event, read_lines, write_record
 from shared.spec import EmaSpec, RunSpec
 
 EMA = "ema-0.9"
@@ -63,6 +63,13 @@ class RunMaker:
     def run(self, name="20260101-000000-run-0001", spec=None):
         folder = self.volume.run(name)
         write_record(folder.spec, spec or self.spec)
+        return folder
+
+    def committed(self, *steps):
+        """A run with a checkpoint at each of these steps."""
+        folder = self.run()
+        for step in steps:
+            self.commit(folder, step)
         return folder
 
     def commit(self, folder, step, *, groups=None, time=0.0):
@@ -172,3 +179,17 @@ class Evaluator:
 
     def metric(self, name, **labels):
         return self.registry.get_sample_value(name, labels)
+
+
+def events(folder):
+    """What the evaluator told of a run: the kind and step of each event."""
+    return [(event.kind, event.step) for _, event in read_lines(folder.evaluator_events, Event)]
+
+
+def work(evaluator):
+    """Steps until nothing is left that can be done now; returns how many were made."""
+    steps = 0
+    while evaluator.loop.step():
+        steps += 1
+        assert steps < 1000
+    return steps

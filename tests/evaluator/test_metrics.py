@@ -1,4 +1,8 @@
+import os
+
+import numpy as np
 import pytest
+from evaluator_parts import EMA, work
 from prometheus_client import CollectorRegistry, generate_latest
 
 from services.evaluator.figures import Tally
@@ -18,8 +22,6 @@ def metrics(registry):
 
 @pytest.fixture
 def figures():
-    import numpy as np
-
     tally = Tally(classes=("a", "b", "c"), top_k=2)
     tally.add(np.float32([[2, 1, 0], [2, 1, 0]]), np.int32([0, 1]))
     return tally.figures()
@@ -65,3 +67,31 @@ def test_the_interval_of_the_newest_verdict_stands_beside_its_precision(registry
     ]
     assert bounds == list(figures.interval)
     assert bounds[0] < 0.5 < bounds[1]
+
+
+def test_the_metrics_show_precision_and_lag(evaluator, runs):
+    folder = runs.committed(10, 30)
+    evaluator.loop.step()
+    assert evaluator.metric("tandem_evaluation_lag_steps", run=folder.id) == 30
+    evaluator.loop.step()
+    assert evaluator.metric("tandem_evaluation_lag_steps", run=folder.id) == 0
+    assert evaluator.metric("tandem_evaluation_precision", run=folder.id, weights=EMA, top="1") == 1.0
+    assert evaluator.metric("tandem_evaluation_precision", run=folder.id, weights="raw", top="2") == 1.0
+    assert evaluator.metric("tandem_evaluation_step", run=folder.id) == 30
+
+
+def test_the_metrics_show_the_backlog_and_for_how_long_the_newest_has_been_waiting(evaluator, runs):
+    folder = runs.committed(10, 20, 30)
+    for step in (10, 20, 30):
+        os.utime(folder.checkpoint(step), (step, step))
+    evaluator.wall.now = 41.0  # the next reading is 42
+    evaluator.loop.step()
+    assert evaluator.metric("tandem_evaluation_backlog") == 3
+    assert evaluator.metric("tandem_evaluation_lag_steps", run=folder.id) == 30
+    assert evaluator.metric("tandem_evaluation_lag_seconds", run=folder.id) == 12.0
+    evaluator.loop.step()
+    assert evaluator.metric("tandem_evaluation_backlog") == 2
+    assert evaluator.metric("tandem_evaluation_lag_steps", run=folder.id) == 0, "older ones are no lag"
+    assert evaluator.metric("tandem_evaluation_lag_seconds", run=folder.id) == 0.0
+    work(evaluator)
+    assert evaluator.metric("tandem_evaluation_backlog") == 0
