@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
+from services.gateway.app import create_app
 from shared.records import Aliases, read_record
 
-A = "20260101-000000-a-0001"
+A, B = "20260101-000000-a-0001", "20260102-000000-b-0002"
 
 
 def points(serving: Any, run: str = A) -> dict[str, int]:
@@ -44,3 +46,12 @@ def order(serving: Any, what: Any, run: str = A) -> None:
 
 def place(serving: Any, alias: str, step: int, run: str = A) -> None:
     order(serving, lambda promotion, at: promotion.place(at, alias, step=step, pinned=None, reason="by hand"), run)
+
+
+def client_of(bench: Any, serving: Any) -> Any:
+    """A client of the gateway's application over a classifier; both are at hand as its `app` and `serving`."""
+    parts = replace(bench.parts, predictor=serving.predictor)
+    app = create_app(parts, registry=bench.registry, routers=serving.routers())
+    client = bench.client_of(app)
+    client.app, client.serving = app, serving
+    return client

@@ -31,6 +31,7 @@ from shared.atomic import committing
 from shared.layout import Volume
 from shared.records import ExportManifest, FileRecord, encode_record, write_record
 from shared.spec import RunSpec
+from tests.gateway.predict.asking import A
 
 SIDE = 8
 CLASSES = tuple(f"class-{number}" for number in range(10))
@@ -231,3 +232,11 @@ def make_serving(models: ModelVolume) -> Iterator[Callable[..., Serving]]:
         serving.predictor.stop()
         serving.batcher.stop()
         decoders.shutdown()
+
+
+@pytest.fixture
+def serving(models: ModelVolume, make_serving: Callable[..., Serving]) -> Serving:
+    """A classifier over one run, A, with three exports, of which the second is the best."""
+    for step, precision in ((10, 0.5), (20, 0.8), (30, 0.6)):
+        models.export(A, step, precision=precision)
+    return make_serving()

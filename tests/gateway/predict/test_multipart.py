@@ -1,18 +1,16 @@
 import asyncio
-import io
 import json
 
 import httpx
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from services.gateway.predict.multipart import files
 from shared.errors import InstancesError
+from tests.gateway.predict.asking import A
+from tests.gateway.predict.pictures import blank
 
-RUN = "20260101-000000-a-0001"
 KIND = 'multipart/form-data; boundary="x"'
 
 
@@ -25,12 +23,6 @@ def form(*contents: bytes) -> tuple[bytes, str]:
     sent = [("picture", (f"{index}.png", content, "image/png")) for index, content in enumerate(contents)]
     request = httpx.Request("POST", "http://gateway", files=sent)
     return request.read(), request.headers["content-type"]
-
-
-def png(side: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_files_are_found_in_order_and_byte_for_byte() -> None:
@@ -73,18 +65,18 @@ def test_arbitrary_bytes_are_refused_or_read_and_nothing_else(body: bytes) -> No
 
 
 def test_pictures_of_a_form_are_classified(models, make_serving) -> None:
-    models.export(RUN, 7)
+    models.export(A, 7)
     serving = make_serving()
-    body, kind = form(png(8), png(300))
+    body, kind = form(blank(8, 8), blank(300, 300))
     reply = asyncio.run(serving.ask(body, content_type=kind))
     labels = [each["classes"][0]["label"] for each in json.loads(reply.body)["predictions"]]
     assert (reply.status, labels) == (200, ["class-7", "class-7"])
 
 
 def test_file_that_is_no_picture_is_named_by_its_place(models, make_serving) -> None:
-    models.export(RUN, 7)
+    models.export(A, 7)
     serving = make_serving()
-    body, kind = form(png(8), b"no picture")
+    body, kind = form(blank(8, 8), b"no picture")
     reply = asyncio.run(serving.ask(body, content_type=kind))
     error = json.loads(reply.body)["error"]
     assert (reply.status, error["code"], error["where"]) == (415, "image_format", "body.1")

@@ -18,23 +18,17 @@ from services.gateway.predict.bodies import BodyReader
 from services.gateway.predict.images import ImageLimits
 from services.gateway.predict.openinference import read_inference
 from shared.errors import TandemError
+from tests.gateway.predict.asking import A, client_of
 
-RUN = "20260101-000000-a-0001"
 PIXELS = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), np.uint8)
-INFER = f"/v2/models/{RUN}/infer"
+INFER = f"/v2/models/{A}/infer"
 HEADER = "Inference-Header-Content-Length"
 
 
 @pytest.fixture
 def site(models, make_serving, bench) -> Any:
-    models.export(RUN, 3, precision=0.75)
-    serving = make_serving()
-    app = create_app(
-        replace(bench.parts, predictor=serving.predictor), registry=bench.registry, routers=serving.routers()
-    )
-    client = bench.client_of(app)
-    client.serving = serving
-    return client
+    models.export(A, 3, precision=0.75)
+    return client_of(bench, make_serving())
 
 
 def logits(count: int = 2) -> np.ndarray:
@@ -63,9 +57,9 @@ def test_server_and_model_describe_themselves(site) -> None:
     assert (server["name"], server["extensions"]) == ("tandem", ["binary_tensor_data", "classification"])
     assert site.get("/v2/health/live").status_code == 200
     assert site.get("/v2/health/ready").status_code == 200
-    for path in (f"/v2/models/{RUN}", f"/v2/models/{RUN}/versions/3"):
+    for path in (f"/v2/models/{A}", f"/v2/models/{A}/versions/3"):
         assert site.get(path).json() == {
-            "name": RUN,
+            "name": A,
             "versions": ["3"],
             "platform": "onnxruntime_onnx",
             "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 8, 8, 3]}],
@@ -82,14 +76,14 @@ def test_json_is_answered_with_all_outputs(site, data: list[Any]) -> None:
     answer = site.post(INFER, json={"id": "42", "inputs": [tensor(data=data)]})
     values = answer.json()
     assert answer.status_code == 200
-    assert (values["model_name"], values["model_version"], values["id"]) == (RUN, "3", "42")
+    assert (values["model_name"], values["model_version"], values["id"]) == (A, "3", "42")
     assert [(output["name"], output["datatype"], output["shape"]) for output in values["outputs"]] == [
         ("logits", "FP32", [2, 10]),
         ("probabilities", "FP32", [2, 10]),
     ]
     assert np.array_equal(np.array(values["outputs"][0]["data"], np.float32), logits().ravel())
     np.testing.assert_allclose(values["outputs"][1]["data"], softmax(logits()).ravel(), rtol=1e-6)
-    assert answer.headers["x-tandem-run"] == RUN
+    assert answer.headers["x-tandem-run"] == A
 
 
 @pytest.mark.parametrize("packing", ["", "gzip", "deflate"])
@@ -196,7 +190,7 @@ def test_f38_arbitrary_binary_tensors_are_read_or_refused_and_nothing_else(body:
 
 
 def test_time_that_the_client_allows_is_kept(models, make_serving, bench) -> None:
-    models.export(RUN, 3)
+    models.export(A, 3)
     serving = make_serving(start_batcher=False)
     app = create_app(
         replace(bench.parts, predictor=serving.predictor), registry=bench.registry, routers=serving.routers()
@@ -206,23 +200,23 @@ def test_time_that_the_client_allows_is_kept(models, make_serving, bench) -> Non
 
 
 def test_what_is_not_there_or_not_ready_is_said_in_the_protocols_shape(models, make_serving, bench, site) -> None:
-    for path in ("/v2/models/nobody", "/v2/models/nobody/ready", f"/v2/models/{RUN}/versions/4", "/v2/nothing"):
+    for path in ("/v2/models/nobody", "/v2/models/nobody/ready", f"/v2/models/{A}/versions/4", "/v2/nothing"):
         assert site.get(path).status_code == 404
         assert isinstance(site.get(path).json()["error"], str)
 
 
 def test_model_is_ready_as_long_as_one_of_its_exports_answers(models, make_serving, bench) -> None:
-    models.export(RUN, 1, precision=0.9, data=b"spoilt")
+    models.export(A, 1, precision=0.9, data=b"spoilt")
     serving = make_serving()
     app = create_app(
         replace(bench.parts, predictor=serving.predictor), registry=bench.registry, routers=serving.routers()
     )
-    ready = f"/v2/models/{RUN}"
+    ready = f"/v2/models/{A}"
     client = bench.client_of(app)
     for path in (f"{ready}/ready", f"{ready}/versions/1/ready"):
         answer = client.get(path)
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    models.export(RUN, 2, precision=0.1)
+    models.export(A, 2, precision=0.1)
     serving.predictor.refresh()
     assert client.get(f"{ready}/ready").status_code == 200
     assert client.get(f"{ready}/versions/1/ready").status_code == 503

@@ -1,37 +1,23 @@
-import io
 import json
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from services.gateway.app import create_app
 from services.gateway.predict import routes
-
-OLD, NEW = "20260101-000000-a-0001", "20260102-000000-b-0002"
-
-
-def png() -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+from tests.gateway.predict.asking import A, B, client_of
+from tests.gateway.predict.bodies import png
 
 
 @pytest.fixture(params=[True, False], ids=["around routing", "through routing"])
 def site(request: pytest.FixtureRequest, models, make_serving, bench) -> Any:
     """A client of the gateway's application, with and without the way around routing."""
-    models.add_run(OLD, name="flowers")
-    models.export(OLD, 3, precision=0.5)
-    models.export(NEW, 5, precision=0.25)
+    models.add_run(A, name="flowers")
+    models.export(A, 3, precision=0.5)
+    models.export(B, 5, precision=0.25)
     serving = make_serving()
-    parts = replace(bench.parts, predictor=serving.predictor)
-    app = create_app(parts, registry=bench.registry, routers=serving.routers())
+    client = client_of(bench, serving)
     if request.param:
-        routes.install(app, classifier=serving.classifier)
-    client = bench.client_of(app)
-    client.app = app
+        routes.install(client.app, classifier=serving.classifier)
     return client
 
 
@@ -40,9 +26,9 @@ def test_picture_is_classified(site) -> None:
         "POST", "/v1/models/best:classify?top=2", content=png(), headers={"content-type": "image/png"}
     )
     assert answer.status_code == 200
-    assert (answer.json()["run"], answer.json()["step"]) == (NEW, 5)
+    assert (answer.json()["run"], answer.json()["step"]) == (B, 5)
     assert len(answer.json()["predictions"][0]["classes"]) == 2
-    assert (answer.headers["x-tandem-run"], answer.headers["x-tandem-step"]) == (NEW, "5")
+    assert (answer.headers["x-tandem-run"], answer.headers["x-tandem-step"]) == (B, "5")
     assert answer.headers["content-type"] == "application/json"
 
 
@@ -66,9 +52,9 @@ def test_other_methods_and_paths_are_left_to_routing(site) -> None:
 def test_models_are_listed_best_first_with_what_answers_now(site) -> None:
     models = site.request("GET", "/v1/models").json()["models"]
     assert [(model["model"], model["run"], model["step"], model["loaded"]) for model in models] == [
-        ("best", NEW, 5, True),
-        (NEW, NEW, 5, True),
-        (OLD, OLD, 3, False),
+        ("best", B, 5, True),
+        (B, B, 5, True),
+        (A, A, 3, False),
     ]
 
 
@@ -76,7 +62,7 @@ def test_model_is_shown_by_the_name_of_its_run(site) -> None:
     model = site.request("GET", "/v1/models/flowers").json()
     assert model == {
         "model": "flowers",
-        "run": OLD,
+        "run": A,
         "aliases": {"best": 3, "latest": 3},
         "name": "flowers",
         "step": 3,

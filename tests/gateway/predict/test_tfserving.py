@@ -1,35 +1,26 @@
 """TensorFlow Serving's REST API, asked over the application's routes."""
 
-import base64
 import gzip
-import io
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from services.gateway.app import create_app
 from services.gateway.predict.batching import softmax
+from tests.gateway.predict.asking import A, client_of
+from tests.gateway.predict.bodies import BLACK, b64
+from tests.gateway.predict.pictures import blank
 
-RUN = "20260101-000000-a-0001"
-BLACK = np.zeros((8, 8, 3), np.uint8)
+PICTURE = b64(blank(20, 30))
 
 
 @pytest.fixture
 def site(models, make_serving, bench) -> Any:
-    models.add_run(RUN, name="flowers")
-    models.export(RUN, 3, precision=0.75)
-    models.export(RUN, 5, precision=0.5)
-    serving = make_serving()
-    app = create_app(
-        replace(bench.parts, predictor=serving.predictor), registry=bench.registry, routers=serving.routers()
-    )
-    client = bench.client_of(app)
-    client.serving = serving
-    return client
+    models.add_run(A, name="flowers")
+    models.export(A, 3, precision=0.75)
+    models.export(A, 5, precision=0.5)
+    return client_of(bench, make_serving())
 
 
 def load(site: Any, path: str) -> Any:
@@ -53,12 +44,6 @@ def load(site: Any, path: str) -> Any:
         thread.join()
 
 
-def picture() -> dict[str, str]:
-    buffer = io.BytesIO()
-    Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(buffer, "PNG")
-    return {"b64": base64.b64encode(buffer.getvalue()).decode()}
-
-
 def logits(step: int) -> np.ndarray:
     values = np.zeros((1, 10), np.float32)
     values[0, step % 10] = 3.0 + step / 100
@@ -70,9 +55,9 @@ def logits(step: int) -> np.ndarray:
     [
         [BLACK.tolist()],
         [{"images": BLACK.tolist()}],
-        [picture()],
-        [{"images": picture()}],
-        [BLACK.tolist(), picture(), {"images": picture()}],
+        [PICTURE],
+        [{"images": PICTURE}],
+        [BLACK.tolist(), PICTURE, {"images": PICTURE}],
     ],
     ids=["nested", "named", "b64", "named b64", "mixed"],
 )
@@ -84,7 +69,7 @@ def test_rows_are_answered_by_rows_of_probabilities(site, instances: list[Any]) 
     assert (answer.headers["x-tandem-step"], answer.headers["x-tandem-precision"]) == ("3", "0.75")
 
 
-@pytest.mark.parametrize("inputs", [[BLACK.tolist()], {"images": [BLACK.tolist()]}, {"images": [picture()]}])
+@pytest.mark.parametrize("inputs", [[BLACK.tolist()], {"images": [BLACK.tolist()]}, {"images": [PICTURE]}])
 def test_columns_are_answered_by_a_column(site, inputs: Any) -> None:
     answer = site.post("/v1/models/flowers:predict", json={"inputs": inputs, "signature_name": "logits"})
     assert list(answer.json()) == ["outputs"]
@@ -139,7 +124,7 @@ def test_status_lists_the_versions_newest_first(site) -> None:
 
 
 def test_version_that_cannot_be_loaded_has_come_to_its_end(site, models) -> None:
-    (models.export(RUN, 7, precision=0.9) / "model.onnx").write_bytes(b"spoilt")
+    (models.export(A, 7, precision=0.9) / "model.onnx").write_bytes(b"spoilt")
     site.serving.predictor.refresh()
     status = site.get("/v1/models/flowers/versions/7").json()["model_version_status"][0]
     assert (status["state"], status["status"]["error_code"]) == ("END", "UNKNOWN")

@@ -1,10 +1,7 @@
 import dataclasses
-import io
 import threading
 
-import numpy as np
 import pytest
-from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from services.gateway.app import create_app
@@ -12,12 +9,12 @@ from services.gateway.predict.settings import PredictSettings
 from services.gateway.predict.wiring import Predicting
 from shared.errors import SettingsError
 from shared.settings import load_settings
-
-RUN = "20260101-000000-a-0001"
+from tests.gateway.predict.asking import A
+from tests.gateway.predict.pictures import encoded, noise
 
 
 def test_wired_parts_answer_and_leave_no_thread_behind(models, bench) -> None:
-    models.export(RUN, 3)
+    models.export(A, 3)
     before = set(threading.enumerate())
     registry = CollectorRegistry()
     predicting = Predicting(
@@ -31,10 +28,8 @@ def test_wired_parts_answer_and_leave_no_thread_behind(models, bench) -> None:
     predicting.install(app)
     predicting.start()
     try:
-        picture = io.BytesIO()
-        Image.fromarray(np.zeros((400, 300, 3), np.uint8)).save(picture, "JPEG")
         answer = bench.client_of(app).post(
-            "/v1/models/best:classify", content=picture.getvalue(), headers={"content-type": "image/jpeg"}
+            "/v1/models/best:classify", content=encoded(noise(300, 400), "JPEG"), headers={"content-type": "image/jpeg"}
         )
         assert (answer.status_code, answer.json()["step"]) == (200, 3)
     finally:
