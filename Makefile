@@ -7,7 +7,9 @@ PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.
 GPU    ?=
 VENV   ?= .venv$(if $(GPU),-gpu)
 BIN    := $(VENV)/bin
-EXTRAS := training,evaluator,gateway,cli,dev
+# TensorFlow with CUDA where there is a GPU; DEVICE=cpu does without.
+DEVICE ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
+EXTRAS := $(if $(filter gpu,$(DEVICE)),gpu,training),evaluator,gateway,cli,dev
 STAMP  := $(VENV)/.installed
 
 # What `make run` does. Empty means: as `tandem up` does without that flag.

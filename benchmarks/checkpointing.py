@@ -18,6 +18,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from benchmarks import engines
 from benchmarks.report import Report, add_output
 from services.trainer.batches import PrefetchedBatches
 from services.trainer.committer import Committer
@@ -26,13 +27,13 @@ from services.trainer.journal import Events, Journal
 from services.trainer.loop import EverySteps, Loop, Scheduled
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.order import SampleOrder
-from services.trainer.retention import Pruner
 from services.trainer.saver import Saver
 from shared.checkpoints import CheckpointStore
 from shared.data.catalog import open_dataset
 from shared.devices import prepare_tensorflow
 from shared.layout import RunFolder, Volume
 from shared.leases import LeaseWatch
+from shared.retention import Pruner
 from shared.spec import RunSpec, parse_spec
 
 
@@ -64,15 +65,7 @@ def _measure(volume: Volume, report: Report, *, pairs: int, steps: int, batch_si
         {"batch_size": batch_size, "dataset": {"kind": "shapes", "train_examples": 4000}}, source="benchmark"
     )
     dataset = open_dataset(spec.dataset, volume=volume)
-    # TensorFlow reads the environment when it is imported.
-    from services.trainer.step import build_engine  # noqa: PLC0415
-
-    engine = build_engine(
-        spec,
-        classes=len(dataset.classes),
-        image_shape=dataset.train.image_shape,
-        train_examples=len(dataset.train),
-    )
+    engine = engines.build(spec, dataset)
     source = PrefetchedBatches(
         examples=dataset.train,
         order=SampleOrder(seed=0, examples=len(dataset.train)),

@@ -9,16 +9,14 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from benchmarks import engines
 from benchmarks.report import Report, add_output
-from services.trainer.engine import Batch
 from shared.devices import prepare_tensorflow
 from shared.spec import parse_spec
 
-SIDE = 32
 NETWORKS: dict[str, dict[str, Any]] = {
     "tutorial": {"batch_size": 128},
     "resnet-small": {
@@ -53,31 +51,26 @@ def main() -> None:
 
 def measure(report: Report, network: str, variants: Sequence[str], *, rounds: int, steps: int) -> None:
     """Times the variants of one network in turns, and prints what came out."""
-    # TensorFlow reads the environment when it is imported.
-    from services.trainer.step import build_engine  # noqa: PLC0415
-
-    rng = np.random.default_rng(0)
-    engines, times = {}, {}
+    built, times = {}, {}
     for name in ("float32", *(each for each in variants if each != "float32")):
         spec = parse_spec({**NETWORKS[network], **VARIANTS[name]}, source=name)
-        engines[name] = build_engine(spec, classes=10, image_shape=(SIDE, SIDE, 3), train_examples=50_000)
+        built[name] = engines.build(spec)
         times[name] = list[float]()
     size = NETWORKS[network]["batch_size"]
-    images = rng.integers(0, 256, (size, SIDE, SIDE, 3), dtype=np.uint8)
-    labels = rng.integers(0, 10, size).astype(np.int32)
+    noise = engines.noise(0, size=size)
 
     def seconds(name: str, count: int) -> float:
-        engine, started = engines[name], time.perf_counter()
-        engine.train([Batch(step=engine.step + number, images=images, labels=labels) for number in range(count)])
+        engine, started = built[name], time.perf_counter()
+        engine.train([replace(noise, step=engine.step + number) for number in range(count)])
         engine.losses()  # waits for the device
         return (time.perf_counter() - started) / count
 
-    for name in engines:
+    for name in built:
         seconds(name, 2)
     for _ in range(rounds):
         for name, found in times.items():
             found.append(seconds(name, steps))
-    numerics = engines["float32"].numerics
+    numerics = built["float32"].numerics
     print(
         ", ".join(f"{key} {numerics[key]}" for key in ("devices", "processor_features", "onednn", "intra_op_threads"))
     )

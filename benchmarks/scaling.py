@@ -14,19 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from benchmarks import engines
 from benchmarks.report import Report, add_output
 from services.cli.lines import Points, svg_lines
-from services.trainer.engine import Batch
 from shared.devices import available_processors, prepare_tensorflow
 from shared.spec import parse_spec
 
-SIDE = 32
 BATCHES = (32, 64, 128, 256, 512, 1024)
 DEVICES = (1, 2, 4)
 # That of the tutorial, where the number of threads or devices is what changes.
@@ -64,18 +61,15 @@ def measure(case: Case, *, seconds: float) -> None:
     prepare_tensorflow(os.environ, device="cpu", threads=case.threads)
     # TensorFlow reads the environment when it is imported.
     from services.trainer.devices import divide_processor  # noqa: PLC0415
-    from services.trainer.step import build_engine  # noqa: PLC0415
 
     if case.devices > 1:
         divide_processor(case.devices)
     spec = parse_spec({"batch_size": case.batch, "devices": "all"}, source="scaling")
-    engine = build_engine(spec, classes=10, image_shape=(SIDE, SIDE, 3), train_examples=50_000)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (case.batch, SIDE, SIDE, 3), dtype=np.uint8)
-    labels = rng.integers(0, 10, case.batch).astype(np.int32)
+    engine = engines.build(spec)
+    noise = engines.noise(0, size=case.batch)
 
     def step() -> None:
-        engine.train([Batch(step=engine.step, images=images, labels=labels)])
+        engine.train([replace(noise, step=engine.step)])
         engine.losses()  # waits for the device
 
     for _ in range(3):

@@ -10,45 +10,32 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks import engines
 from benchmarks.report import Report, add_output
-from services.trainer.engine import Batch
 from services.trainer.summaries import Summaries
 from shared.devices import prepare_tensorflow
 from shared.eventfiles import EventFile
 from shared.spec import RunSpec
 
 STEPS_A_TURN = 20
-IMAGE_SHAPE = (32, 32, 3)
-CLASSES = 10
-
-
-def batch(step: int, *, size: int) -> Batch:
-    """A batch of noise."""
-    generator = np.random.default_rng(step)
-    images = generator.integers(0, 256, (size, *IMAGE_SHAPE), dtype=np.uint8)
-    return Batch(step=step, images=images, labels=generator.integers(0, CLASSES, size).astype(np.int32))
 
 
 def measure(turns: int, folder: Path, report: Report) -> None:
     """Prints the medians."""
-    from services.trainer.step import build_engine  # noqa: PLC0415 (TensorFlow, once it has been told about devices)
-
     spec = RunSpec()
     every = spec.cadence.summary_steps or 100
-    engine = build_engine(spec, classes=CLASSES, image_shape=IMAGE_SHAPE, train_examples=50_000)
+    engine = engines.build(spec)
     lost: list[int] = []
     summaries = Summaries(
         engine=engine,
-        batch=lambda step: batch(step, size=spec.batch_size),
+        batch=lambda step: engines.noise(step, size=spec.batch_size),
         events=EventFile(folder),
         on_loss=lambda: lost.append(1),
         time=time.time,
     )
     step_seconds, summary_seconds = [], []
     for turn in range(turns + 1):
-        batches = [batch(engine.step + position, size=spec.batch_size) for position in range(STEPS_A_TURN)]
+        batches = [engines.noise(engine.step + position, size=spec.batch_size) for position in range(STEPS_A_TURN)]
         start = time.perf_counter()
         engine.train(batches)
         engine.losses()

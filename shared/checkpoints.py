@@ -96,7 +96,7 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The checkpoints of one run. Anyone may read; only the run's trainer commits, quarantines and removes."""
+    """The checkpoints of one run. Anyone may read; only who holds the lock of the run's trainer changes anything."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder

@@ -9,6 +9,7 @@ TensorFlow has them. `docs/performance.md` has the measurement.
 
 import os
 from collections.abc import Mapping, MutableMapping
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +46,27 @@ def prepare_tensorflow(
     environment.setdefault(INTER_THREADS, count)
     environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def trains_on_gpu(environment: Mapping[str, str], *, nodes: Path = Path("/dev")) -> bool:
+    """Whether a trainer that is started here can be expected to find a GPU, without importing TensorFlow to see.
+
+    Args:
+        environment: `os.environ`; `TANDEM_TRAINER_DEVICE` decides where it is `cpu` or `gpu`.
+        nodes: Where the files of drivers are.
+    """
+    wanted = environment.get("TANDEM_TRAINER_DEVICE", "auto")
+    if wanted != "auto":
+        return wanted == "gpu"
+    return _gpu_expected(environment, nodes) and not _installed("tensorflow-cpu")
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _gpu_expected(environment: Mapping[str, str], nodes: Path) -> bool:

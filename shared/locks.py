@@ -40,6 +40,26 @@ def exports_lock(folder: RunFolder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_trainer(folder: RunFolder) -> Iterator[bool]:
+    """Holds the lock of a run's trainer, if it can be had at once, and says whether.
+
+    So no trainer works on the run meanwhile; one that starts waits for a moment. Where the run has no folder of a
+    trainer's, or is gone, nothing is held.
+
+    Raises:
+        OSError: The lock file cannot be made or locked.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(folder.lock.open("ab"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = _lies_at(folder.lock, file.fileno())  # a trainer that takes over puts another in its place
+        except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+            held = False
+        yield held
+
+
+@contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
     while True:
         with path.open("ab") as file:

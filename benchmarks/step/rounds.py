@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
+from benchmarks import engines
 from benchmarks.step.alone import averages_update, distortion, seconds_of, seconds_of_a_beat
 from benchmarks.step.scene import Scene, Stretch
-from services.trainer.engine import Engine
 from shared.data.catalog import open_dataset
-from shared.data.examples import Dataset
 from shared.layout import Volume
 from shared.spec import EmaSpec, RunSpec
 
@@ -45,7 +44,7 @@ def measure(spec: RunSpec, volume: Volume, *, rounds: int, steps: int) -> list[R
     # What no recipe may ask for: no averages at all.
     bare = spec.model_copy(update={"ema": EmaSpec.model_construct(decays=())})
     whole, plain = (
-        Scene(spec=spec, dataset=dataset, engine=_engine(one, dataset), folder=volume.run(name), steps=steps)
+        Scene(spec=spec, dataset=dataset, engine=engines.build(one, dataset), folder=volume.run(name), steps=steps)
         for name, one in (("whole", spec), ("plain", bare))
     )
     distort, average = distortion(spec, dataset), averages_update(spec, dataset)
@@ -68,15 +67,3 @@ def measure(spec: RunSpec, volume: Volume, *, rounds: int, steps: int) -> list[R
     whole.close()
     plain.close()
     return found
-
-
-def _engine(spec: RunSpec, dataset: Dataset) -> Engine:
-    # TensorFlow reads the environment when it is imported.
-    from services.trainer.step import build_engine  # noqa: PLC0415
-
-    return build_engine(
-        spec,
-        classes=len(dataset.classes),
-        image_shape=dataset.train.image_shape,
-        train_examples=len(dataset.train),
-    )

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claims
+from services.evaluator.closing import Closing
 from services.evaluator.curves import Curves
 from services.evaluator.devices import Place
 from services.evaluator.events import EventLog
@@ -35,6 +36,7 @@ from services.evaluator.watch import watch_volume
 from shared import atomic, logs
 from shared.errors import NotWritableError, SettingsError, TandemError, VolumeError
 from shared.layout import RunFolder, Volume
+from shared.leases import LeaseWatch
 from shared.lifecycle import StopEvent
 from shared.observe import add_build_info, add_process, serve_metrics
 from shared.onnx_runtime import onnxruntime
@@ -153,6 +155,9 @@ def _evaluate(
                 on_open=on_open,
             ),
             clerk=clerk,
+            closing=Closing(
+                leases=LeaseWatch(clock=time.monotonic, expiry=settings.evaluator_lease_seconds), events=events
+            ),
             events=events,
             metrics=metrics,
             presence=presence,

@@ -124,6 +124,14 @@ class Ledger:
             return ()
         return _missing(known.folder, step, known.spec)
 
+    def nothing_due(self, run: str) -> bool:
+        """Whether nothing of a run is due at this very moment; also no if it is left to others, or cannot be read."""
+        known = self._runs.get(run)
+        if known is None:
+            return False
+        self._refresh_run(known, self._clock())
+        return known.spec is not None and not known.waiting and not self._left_to_others(known.spec, run)
+
     def settle(self, run: str, step: int) -> None:
         """Takes a checkpoint off what is due; called when its verdicts are written or it is gone."""
         if (known := self._runs.get(run)) is None:
@@ -217,9 +225,12 @@ class Ledger:
             return False
         return True
 
+    def _left_to_others(self, spec: RunSpec, run: str) -> bool:
+        return spec.alternates and run != self._only
+
     def _read(self, run: _Run) -> None:
         spec, folder = run.spec, run.folder
-        if spec is None or (spec.alternates and folder.id != self._only):
+        if spec is None or self._left_to_others(spec, folder.id):
             return
         steps = listed_steps(folder.checkpoints)
         run.newest = steps[-1] if steps else None

@@ -4,12 +4,14 @@ Whatever goes wrong with one run concerns that run alone: it is told once, count
 """
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable
 from typing import Literal
 
 from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claim, Claims
+from services.evaluator.closing import Closing
 from services.evaluator.events import EventLog
 from services.evaluator.judging import AbandonedError
 from services.evaluator.ledger import Ledger
@@ -35,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 
 # An error that nobody foresaw may be passing (memory, say), or the same for ever.
 UNFORESEEN_ATTEMPTS = 6
-# Runs looked through for abandoned leases whenever there is nothing else to do.
+# Runs looked through for what dead evaluators and trainers left whenever there is nothing else to do.
 TIDIED_AT_ONCE = 20
 # `run_once` gives up on what failed so often.
 ONCE_ATTEMPTS = 3
@@ -50,6 +52,7 @@ class EvaluationLoop:
         claims: Takes leases.
         assessor: Does the work.
         clerk: Writes the verdicts on what cannot be judged.
+        closing: Clears up in runs that are over.
         events: Where problems are told.
         metrics: Where all is counted.
         presence: Where this evaluator says what it is doing.
@@ -69,6 +72,7 @@ class EvaluationLoop:
         claims: Claims,
         assessor: Assessor,
         clerk: Clerk,
+        closing: Closing,
         events: EventLog,
         metrics: EvaluatorMetrics,
         presence: Presence,
@@ -84,6 +88,7 @@ class EvaluationLoop:
         self._claims = claims
         self._assessor = assessor
         self._clerk = clerk
+        self._closing = closing
         self._events = events
         self._metrics = metrics
         self._presence = presence
@@ -133,14 +138,17 @@ class EvaluationLoop:
         return False
 
     def _tidy(self) -> None:
-        """Clears up after evaluators that were killed when all was judged, so that nobody takes it in hand again."""
+        """Clears up in some runs: after evaluators that were killed when all was judged, and where a run is over."""
         folders = self._ledger.folders()
         for folder in folders[self._tidied : self._tidied + TIDIED_AT_ONCE]:
-            for step in self._claims.leased(folder):
+            leased = self._claims.leased(folder)
+            for step in leased:
                 with contextlib.suppress(OSError):
                     if (claim := self._claims.take(folder, step)) is not None:
                         atomic.sweep(folder.evaluations / str(step))
                         claim.release()
+            if not leased:
+                self._closing.close(folder, nothing_due=functools.partial(self._ledger.nothing_due, folder.id))
         self._tidied = self._tidied + TIDIED_AT_ONCE if self._tidied + TIDIED_AT_ONCE < len(folders) else 0
 
     def _take(self, candidate: Candidate) -> bool:

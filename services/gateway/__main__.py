@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -38,6 +38,7 @@ from services.gateway.shelving import Shelver, maker
 from services.gateway.steering.control import RunControl
 from services.gateway.steering.journal import Journal
 from services.gateway.steering.metrics import RunMetrics
+from services.gateway.steering.parts import SteeringParts
 from services.gateway.steering.reconcile import Reconciler
 from services.gateway.steering.reconcile_loop import ReconcileLoop
 from services.gateway.steering.settling import Settler
@@ -124,44 +125,24 @@ def _steer_and_serve(
     observe.add_process(registry)
     add_volume_metrics(registry, volume=volume.root)
     metrics = RunMetrics(registry)
-    journal = Journal(volume=volume, clock=time.time)
     launcher = _launcher(settings, volume=volume)
-    slots = Slots(volume=volume, launcher=launcher, clock=time.monotonic, silence=settings.gateway_silence_seconds)
-    shelf = Shelf(path=volume.gateway / "settled.jsonl", maker=maker(settings.gateway_price_per_hour))
-    index = Index(volume=volume, shelf=shelf)
-    steering, woken = threading.RLock(), threading.Event()
+    woken = threading.Event()
     if settings.gateway_launcher == "docker":
         EngineHints(engine=_engine(settings), wake=woken.set, stop=stop, pause=1.0).start()
-    runs = Situations(
-        index=index,
-        journal=journal,
-        slots=slots,
-        clock=time.time,
-        price_per_hour=settings.gateway_price_per_hour,
-    )
-    control = RunControl(
-        index=index, runs=runs, journal=journal, slots=slots, clock=time.time, lock=steering, wake=woken.set
-    )
+    steering = _steering(settings, volume=volume, launcher=launcher, wake=woken.set)
+    index, journal = steering.index, steering.journal
+    control = RunControl(parts=steering)
     starter = RunStarter(
+        parts=steering,
         volume=volume,
-        index=index,
-        runs=runs,
-        journal=journal,
-        slots=slots,
-        clock=time.time,
-        lock=steering,
-        wake=woken.set,
         recipes_folder=settings.gateway_recipes,
         check_dataset=lambda spec: check_dataset(spec, volume=volume),
         price_per_hour=settings.gateway_price_per_hour,
     )
     reconciler = Reconciler(
+        parts=steering,
         volume=volume,
-        runs=runs,
         control=control,
-        index=index,
-        journal=journal,
-        slots=slots,
         settler=Settler(
             index=index,
             journal=journal,
@@ -174,11 +155,9 @@ def _steer_and_serve(
         launcher=launcher,
         metrics=metrics,
         clock=time.monotonic,
-        time=time.time,
-        lock=steering,
         stop_grace=settings.gateway_stop_grace_seconds,
         arriving=lambda folder: trainable_later(folder, now=time.time()),
-        shelve=Shelver(index=index, runs=runs, journal=journal, slots=slots).step,
+        shelve=Shelver(parts=steering).step,
     )
     loop = ReconcileLoop(
         reconciler=reconciler,
@@ -210,7 +189,7 @@ def _steer_and_serve(
     views = EncodedViews()
     streams = Streams(
         volume=volume,
-        runs=runs,
+        runs=steering.runs,
         views=views,
         feed=feed,
         poll=settings.gateway_poll_seconds,
@@ -218,10 +197,10 @@ def _steer_and_serve(
     )
     predicting = Predicting(settings=settings, volume=volume, registry=registry, tell=journal.note)
     parts = Parts(
-        runs=runs,
+        runs=steering.runs,
         starter=starter,
         control=control,
-        slots=slots,
+        slots=steering.slots,
         predictor=predicting.predictor,
         streams=streams,
         views=views,
@@ -259,6 +238,21 @@ def _steer_and_serve(
         webhooks.stop()
         if settings.gateway_stop_slots_on_exit:
             reconciler.stop_slots(sleep=time.sleep, poll=0.1)
+
+
+def _steering(
+    settings: GatewaySettings, *, volume: Volume, launcher: Launcher, wake: Callable[[], None]
+) -> SteeringParts:
+    journal = Journal(volume=volume, clock=time.time)
+    slots = Slots(volume=volume, launcher=launcher, clock=time.monotonic, silence=settings.gateway_silence_seconds)
+    shelf = Shelf(path=volume.gateway / "settled.jsonl", maker=maker(settings.gateway_price_per_hour))
+    index = Index(volume=volume, shelf=shelf)
+    runs = Situations(
+        index=index, journal=journal, slots=slots, clock=time.time, price_per_hour=settings.gateway_price_per_hour
+    )
+    return SteeringParts(
+        index=index, runs=runs, journal=journal, slots=slots, time=time.time, lock=threading.RLock(), wake=wake
+    )
 
 
 def _prepare(app: FastAPI, *, series: SeriesReader, volume: Volume, stop: StopEvent) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
+from services.gateway.connection import Connection
 from shared.errors import SettingsError
 
 SWITCH_SECONDS = 0.00005
@@ -91,7 +92,8 @@ def serve(app: FastAPI, listener: socket.socket, *, log_level: str, on_stop: Cal
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
+        ws="none",
         lifespan="off",
         log_config=None,
         log_level="warning" if log_level == "info" else log_level,

@@ -4,12 +4,10 @@ import hashlib
 import json
 import sys
 
-from services.gateway.index import Index, Run
+from services.gateway.index import Run
 from services.gateway.index.shelf import Shelved
-from services.gateway.steering.journal import Journal
+from services.gateway.steering.parts import SteeringParts
 from services.gateway.steering.situation import Situation
-from services.gateway.steering.situations import Situations
-from services.gateway.steering.slots import Slots
 from services.gateway.views import RunView, run_view
 from shared import observe
 from shared.spec import RunSpec
@@ -29,35 +27,29 @@ class Shelver:
     """Looks which runs rest. Called at the end of each step of the reconcile loop, under its lock.
 
     Args:
-        index: Holds the runs.
-        runs: Tells how they stand.
-        journal: Knows what was written down about them.
-        slots: What is seen of their trainers.
+        parts: What it shares with those who steer.
         awake: How many of the settled runs, the newest, are held whole all the same.
     """
 
-    def __init__(self, *, index: Index, runs: Situations, journal: Journal, slots: Slots, awake: int = AWAKE) -> None:
-        self._index = index
-        self._runs = runs
-        self._journal = journal
-        self._slots = slots
+    def __init__(self, *, parts: SteeringParts, awake: int = AWAKE) -> None:
+        self._parts = parts
         self._awake = awake
 
     def step(self) -> None:
         """Puts away what rests."""
-        situations = self._runs.awake()
+        situations = self._parts.runs.awake()
         settled = [each for each in situations if each.state.state in SETTLED]
         if len(settled) > self._awake:
-            assigned = {slot.assignment.run for slot in self._slots.now if slot.assignment is not None}
+            assigned = {slot.assignment.run for slot in self._parts.slots.now if slot.assignment is not None}
             for each in settled[: len(settled) - self._awake]:
                 if each.run.id not in assigned and self._rests(each):
-                    self._index.shelve(each.run.id, self._described)
+                    self._parts.index.shelve(each.run.id, self._described)
         awake = {each.run.id for each in situations}
-        self._runs.keep(awake)
-        self._journal.keep(awake)
+        self._parts.runs.keep(awake)
+        self._parts.journal.keep(awake)
 
     def _described(self, run: Run, mark: str) -> Shelved | None:
-        situation = self._runs.of(run)
+        situation = self._parts.runs.of(run)
         if not self._rests(situation):
             return None
         return Shelved(
@@ -75,7 +67,7 @@ class Shelver:
 
     def _rests(self, situation: Situation) -> bool:
         """Whether nothing more happens to it without a new file, and all that happened is written down."""
-        history = self._journal.history(situation.run.id)
+        history = self._parts.journal.history(situation.run.id)
         return (
             situation.state.state in SETTLED
             and situation.slot is None

@@ -8,10 +8,10 @@ import numpy as np
 from services.trainer.engine import Groups
 from services.trainer.journal import Events
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.retention import Pruner
 from shared.checkpoints import Checkpoint, CheckpointStore, spec_digest
 from shared.errors import DivergedError
 from shared.records import Rollback
+from shared.retention import Pruner
 from shared.spec import RunSpec
 
 log = logging.getLogger(__name__)

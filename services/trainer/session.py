@@ -20,7 +20,6 @@ from services.trainer.loop import AnyOf, EverySeconds, EverySteps, Loop, Schedul
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.order import SampleOrder
 from services.trainer.progress import Progress
-from services.trainer.retention import Pruner
 from services.trainer.saver import Saver
 from services.trainer.settings import TrainerSettings
 from services.trainer.status import Heartbeat
@@ -34,6 +33,7 @@ from shared.layout import RunFolder, Volume
 from shared.leases import LeaseWatch
 from shared.lifecycle import StopEvent
 from shared.records import Desired, TrainerPhase
+from shared.retention import Pruner
 from shared.spec import AlternateSharing, DatasetSpec, RunSpec
 from shared.steps import total_steps
 

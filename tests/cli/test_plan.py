@@ -40,6 +40,12 @@ def test_cifar10_on_the_volume_is_taken_without_a_word() -> None:
     assert (plan.recipe, plan.changes, plan.note, plan.spec.name) == ("cifar10", {}, None, "cifar10")
 
 
+@pytest.mark.parametrize(("recipe", "planned"), [(None, "cifar10-best"), ("cifar10-fast", "cifar10-fast")])
+def test_on_a_gpu_the_best_network_is_the_default_and_no_more_than_that(recipe: str | None, planned: str) -> None:
+    plans = Planner(check=lambda _: None, fetch=unexpected, cifar10=None, gpu=True)
+    assert plans.plan(recipe=recipe, data=None, steps=None).recipe == planned
+
+
 def test_folder_of_the_environment_is_taken_before_the_volume() -> None:
     plan = planner(cifar10=Path("/photographs")).plan(recipe=None, data=None, steps=20)
     assert plan.changes == {"steps": 20, "dataset": {"path": "/photographs"}}

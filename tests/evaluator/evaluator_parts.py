@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claims
+from services.evaluator.closing import Closing
 from services.evaluator.curves import Curves
 from services.evaluator.events import EventLog
 from services.evaluator.figures import Tally
@@ -23,7 +24,8 @@ from services.evaluator.verdicts import Clerk
 from services.evaluator.watch import PollingWatch
 from shared.answers import Answers
 from shared.checkpoints import CheckpointStore, spec_digest
-from shared.records import Event, read_lines, write_record
+from shared.leases import LeaseWatch
+from shared.records import Event, TrainerStatus, read_lines, write_record
 from shared.spec import EmaSpec, RunSpec
 
 EMA = "ema-0.9"
@@ -77,6 +79,29 @@ class RunMaker:
         return CheckpointStore(folder).commit(
             step=step, fence=1, spec_sha256=spec_digest(self.spec), groups=groups, time=time
         )
+
+
+def write_status(folder, phase, step):
+    """What the trainer of a run says of itself."""
+    write_record(
+        folder.status,
+        TrainerStatus(
+            run=folder.id,
+            slot="s",
+            phase=phase,
+            step=step,
+            steps=100,
+            checkpoint_step=step,
+            beat=1,
+            time=0,
+            started=0,
+            fence=1,
+            generation_seen=0,
+            pid=1,
+            host="h",
+            versions={},
+        ),
+    )
 
 
 class ArrayJudge:
@@ -166,6 +191,7 @@ class Evaluator:
                 clock=self.clock,
             ),
             clerk=clerk,
+            closing=Closing(leases=LeaseWatch(clock=self.clock, expiry=expiry), events=events),
             events=events,
             metrics=metrics,
             presence=Presence(path=volume.evaluator(name) / "status.json", name=name, versions={}, wall=wall),

@@ -2,11 +2,12 @@ import os
 import shutil
 
 import pytest
+from evaluator_parts import write_status
 
 from services.evaluator.ledger import Ledger
 from services.evaluator.policy import Policy
 from shared.checkpoints import CheckpointStore
-from shared.records import Desired, TrainerStatus, write_record
+from shared.records import Desired, write_record
 
 EMA = "ema-0.9"
 
@@ -39,28 +40,6 @@ def write_verdict(folder, step, kind):
     path = folder.verdict(step, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{}")
-
-
-def write_status(folder, phase, step):
-    write_record(
-        folder.status,
-        TrainerStatus(
-            run=folder.id,
-            slot="s",
-            phase=phase,
-            step=step,
-            steps=100,
-            checkpoint_step=step,
-            beat=1,
-            time=0,
-            started=0,
-            fence=1,
-            generation_seen=0,
-            pid=1,
-            host="h",
-            versions={},
-        ),
-    )
 
 
 def test_nothing_is_due_on_an_empty_volume(make):

@@ -25,6 +25,7 @@ from services.gateway.shelving import AWAKE, Shelver
 from services.gateway.steering.control import RunControl
 from services.gateway.steering.journal import Journal
 from services.gateway.steering.metrics import RunMetrics
+from services.gateway.steering.parts import SteeringParts
 from services.gateway.steering.reconcile import Reconciler
 from services.gateway.steering.settling import Settler
 from services.gateway.steering.situations import Situations
@@ -149,39 +150,30 @@ class Bench:
         self.shelf = Shelf(path=self.volume.gateway / "settled.jsonl", maker="test")
         self.index = Index(volume=self.volume, clock=lambda: self.now, shelf=self.shelf)
         self.slots = Slots(volume=self.volume, launcher=self.launcher, clock=lambda: self.now, silence=30)
-        lock = threading.RLock()
         self.runs = Situations(
             index=self.index, journal=self.journal, slots=self.slots, clock=lambda: self.epoch, price_per_hour=2.0
         )
-        self.control = RunControl(
+        steering = SteeringParts(
             index=self.index,
             runs=self.runs,
             journal=self.journal,
             slots=self.slots,
-            clock=lambda: self.epoch,
-            lock=lock,
+            time=lambda: self.epoch,
+            lock=threading.RLock(),
             wake=self._wake,
         )
+        self.control = RunControl(parts=steering)
         self.starter = RunStarter(
+            parts=steering,
             volume=self.volume,
-            index=self.index,
-            runs=self.runs,
-            journal=self.journal,
-            slots=self.slots,
-            clock=lambda: self.epoch,
-            lock=lock,
-            wake=self._wake,
             recipes_folder=self.recipes,
             check_dataset=self._check_dataset,
             price_per_hour=2.0,
         )
         self.reconciler = Reconciler(
+            parts=steering,
             volume=self.volume,
-            runs=self.runs,
             control=self.control,
-            index=self.index,
-            journal=self.journal,
-            slots=self.slots,
             settler=Settler(
                 index=self.index,
                 journal=self.journal,
@@ -194,13 +186,9 @@ class Bench:
             launcher=self.launcher,
             metrics=RunMetrics(self.registry),
             clock=lambda: self.now,
-            time=lambda: self.epoch,
-            lock=lock,
             stop_grace=60,
             arriving=lambda folder: folder.id in self.copied,
-            shelve=Shelver(
-                index=self.index, runs=self.runs, journal=self.journal, slots=self.slots, awake=self.awake
-            ).step,
+            shelve=Shelver(parts=steering, awake=self.awake).step,
         )
         self.feed = Feed(folder=self.volume.gateway / "feed")
         self.follower = Follower(index=self.index, journal=self.journal, feed=self.feed, clock=lambda: self.epoch)

@@ -1,5 +1,6 @@
 """The gateway as a process, asked over real sockets by clients that misbehave."""
 
+import json
 import socket
 import struct
 import time
@@ -78,6 +79,18 @@ def test_f36_body_that_trickles_in_is_given_up(gateway: Gateway) -> None:
         client.sendall(b"\x89PNG")
         assert client.recv(100).startswith(b"HTTP/1.1 408")
         assert time.monotonic() - begin >= BODY_SECONDS - 0.1
+
+
+def test_client_that_sends_nothing_more_is_answered_all_the_same(gateway: Gateway) -> None:
+    body = png()
+    with gateway.connect() as client:
+        client.sendall(head(f"Content-Length: {len(body)}") + body)
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while more := client.recv(65_536):
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"]
 
 
 def test_f40_clients_that_go_away_leave_nothing_behind(gateway: Gateway) -> None:

@@ -1,7 +1,9 @@
 """The shape of the repository: which folders there are, what is pinned, and what must stand in no file."""
 
 import ast
+import os
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
@@ -23,6 +25,16 @@ REGISTRIES = re.compile("|".join(["pypi" + r"\.org", "python" + "hosted", "index
 
 def texts(root: Path, files: list[Path]) -> dict[Path, str]:
     return {path: (root / path).read_text(encoding="utf-8") for path in files if path.suffix in TEXT}
+
+
+def installed_extras(root: Path, *words: str, path: str = os.environ["PATH"]) -> list[str]:
+    show = ["make", "--no-print-directory", "--eval", "show:;@echo $(EXTRAS)", *words, "show"]
+    environment = os.environ | {"PATH": path}
+    return (
+        subprocess.run(show, cwd=root, env=environment, capture_output=True, text=True, check=True)
+        .stdout.strip()
+        .split(",")
+    )
 
 
 def test_top_level_folders_are_those_of_the_house(files: list[Path]) -> None:
@@ -86,9 +98,7 @@ def test_what_dependencies_depend_on_is_pinned_too_and_installed_as_it_is_pinned
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     lines = (root / "constraints.txt").read_text().splitlines()
     pinned = {normal(line.partition("==")[0]): line.partition("==")[2] for line in lines}
-    extras = re.search(r"^EXTRAS := (.*)$", (root / "Makefile").read_text(), re.MULTILINE)
-    assert extras is not None
-    wanted = [one for extra in extras.group(1).split(",") for one in project["optional-dependencies"][extra]]
+    wanted = [one for extra in installed_extras(root) for one in project["optional-dependencies"][extra]]
     installed = dict(closure([*project["dependencies"], *wanted]))
     assert len(installed) > 80
     del installed["setuptools"]  # which comes with Python's virtual environments
@@ -122,3 +132,16 @@ def test_what_runs_on_a_clean_checkout_is_lint_and_the_tests(root: Path) -> None
     called = re.findall(r"^make\b.*?([\w-]+)$", script, re.MULTILINE)
     assert called == ["lint", "test", "test-stack"]
     assert (root / ".ci" / "run").stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "tensorflow"),
+    [("GPU 0: NVIDIA L4", [], "gpu"), ("GPU 0: NVIDIA L4", ["DEVICE=cpu"], "training"), ("", [], "training")],
+)
+def test_tensorflow_comes_with_cuda_where_there_is_a_gpu(
+    root: Path, tmp_path: Path, answer: str, words: list[str], tensorflow: str
+) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text(f"#!/bin/sh\n[ -z '{answer}' ] || echo '{answer}'\n")
+    driver.chmod(0o755)
+    assert installed_extras(root, *words, path=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")[0] == tensorflow

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.devices import Device, available_processors, prepare_tensorflow, processor_features
+from shared.devices import Device, available_processors, prepare_tensorflow, processor_features, trains_on_gpu
 
 
 def test_the_kernels_that_tensorflow_leaves_off_on_older_processors_are_switched_on(tmp_path: Path) -> None:
@@ -76,3 +76,31 @@ def test_the_newest_vector_instructions_name_the_processor(tmp_path: Path, line:
 
 def test_a_processor_that_says_nothing_is_taken_for_a_plain_one(tmp_path: Path) -> None:
     assert processor_features(tmp_path / "missing") == "baseline"
+
+
+@pytest.mark.parametrize(
+    ("driver", "package", "environment", "expected"),
+    [
+        (True, False, {}, True),
+        (True, True, {}, False),
+        (False, False, {}, False),
+        (True, False, {"CUDA_VISIBLE_DEVICES": "-1"}, False),
+        (True, False, {"TANDEM_TRAINER_DEVICE": "cpu"}, False),
+        (False, True, {"TANDEM_TRAINER_DEVICE": "gpu"}, True),
+    ],
+)
+def test_a_gpu_is_expected_where_its_driver_is_and_tensorflow_can_use_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    driver: bool,
+    package: bool,
+    environment: dict[str, str],
+    expected: bool,
+) -> None:
+    if driver:
+        (tmp_path / "nvidiactl").touch()
+    (tmp_path / "site" / "tensorflow_cpu-2.0.dist-info").mkdir(parents=True)
+    (tmp_path / "site" / "tensorflow_cpu-2.0.dist-info" / "METADATA").write_text("Name: tensorflow-cpu\nVersion: 2.0\n")
+    monkeypatch.setattr("sys.path", [str(tmp_path / "site")] if package else [])
+    assert trains_on_gpu(environment, nodes=tmp_path) == expected

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.layout import RunFolder, Volume
-from shared.locks import exclusive_lock, exports_lock
+from shared.locks import exclusive_lock, exports_lock, without_trainer
 
 HOLDER = """
 import sys
@@ -105,3 +105,16 @@ def test_who_waits_for_the_lock_while_the_run_is_removed_learns_that(run: RunFol
     thread.join(10)
     assert refused.is_set()
     assert not run.root.exists()
+
+
+def test_the_lock_of_a_trainer_is_had_only_where_none_works_and_keeps_others_away(tmp_path: Path):
+    folder = Volume(tmp_path).run("20260101-000000-run-0001")
+    with without_trainer(folder) as alone:
+        assert not alone, "there is no such run"
+    assert not folder.root.exists()
+
+    folder.trainer.mkdir(parents=True)
+    with without_trainer(folder) as alone, without_trainer(folder) as second:
+        assert (alone, second) == (True, False)
+    with without_trainer(folder) as alone:
+        assert alone

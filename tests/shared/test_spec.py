@@ -33,6 +33,7 @@ def test_the_defaults_are_the_tutorials():
         ({"ema": {"decays": [0.9, 0.9]}}, "ema.decays"),
         ({"learning_rate": {"kind": "constant", "rate": float("nan")}}, "learning_rate.constant.rate"),
         ({"augment": {"contrast": [1.8, 0.2]}}, "augment.contrast"),
+        ({"until": {"ema_precision": 87}}, "until.ema_precision"),
     ],
 )
 def test_a_bad_value_is_named_with_its_path(values, field):
@@ -49,6 +50,11 @@ def test_an_unknown_key_is_called_that():
 def test_all_problems_are_named_at_once():
     with pytest.raises(SpecError, match=r"steps.*batch_size"):
         parse_spec({"steps": 0, "batch_size": 0}, source="mine.yaml")
+
+
+def test_one_word_about_divergence_stands_for_its_defaults():
+    rule = parse_spec({"on_divergence": "rollback"}, source="mine.yaml").on_divergence
+    assert (rule.action, rule.rate_factor) == ("rollback", 0.5)
 
 
 def test_a_warm_up_longer_than_the_run_is_refused():

@@ -11,13 +11,13 @@ from services.trainer.committer import Committer
 from services.trainer.divergence import DivergenceWatch
 from services.trainer.journal import Events
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.retention import Pruner
 from services.trainer.saver import Saver
 from shared.checkpoints import CheckpointStore
 from shared.errors import DivergedError, FencedError, NotWritableError
 from shared.layout import RunFolder
 from shared.leases import LeaseWatch
 from shared.records import Event, read_lines
+from shared.retention import Pruner
 from tests.trainer.numpy_engine import NumpyEngine, bytes_of
 from tests.trainer.runs import small_spec
 

@@ -25,6 +25,7 @@ from services.cli.up.plan import Plan, Planner
 from services.cli.up.together import STOP_SECONDS, Together
 from shared import atomic
 from shared.data.catalog import open_dataset
+from shared.devices import trains_on_gpu
 from shared.errors import ConflictError, InputError
 from shared.layout import Volume
 from shared.lifecycle import StopEvent
@@ -63,6 +64,7 @@ def up(
             check=lambda spec: open_dataset(spec, volume=place),
             fetch=lambda: fetch_cifar10(place, screen=screen, timeout=FETCH_TIMEOUT, attempts=FETCH_ATTEMPTS),
             cifar10=session.settings.cifar10_dir,
+            gpu=trains_on_gpu(os.environ),
         )
         plan = planner.plan(recipe=recipe, data=data, steps=steps)
         if plan.note is not None:

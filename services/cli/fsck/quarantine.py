@@ -5,16 +5,13 @@ A checkpoint goes to `<step>`, as the trainer itself would move it, an export to
 meanwhile, so none begins to work on it in between.
 """
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from services.cli.fsck.report import Report
 from shared import atomic
 from shared.checkpoints import CheckpointStore
 from shared.layout import RunFolder, Volume
+from shared.locks import without_trainer
 
 
 def quarantine(report: Report, volume: Volume) -> list[str]:
@@ -34,7 +31,8 @@ def quarantine(report: Report, volume: Volume) -> list[str]:
             continue
         if thing not in moved:
             folder = RunFolder(volume.runs / thing.relative_to(volume.runs).parts[0])
-            with _alone(folder) as alone:
+            atomic.make_folder(folder.trainer)
+            with without_trainer(folder) as alone:
                 if not alone:
                     kept.append(
                         f"{finding.path}: stays, since a trainer works on {folder.id}; pause or stop that first"
@@ -61,17 +59,3 @@ def _free(target: Path) -> Path:
         found = target.with_name(f"{target.stem}.{number}{target.suffix}")
         number += 1
     return found
-
-
-@contextmanager
-def _alone(folder: RunFolder) -> Iterator[bool]:
-    """Holds the lock of the run's trainer; whether that could be had. Trainers that start wait for it for a moment."""
-    atomic.make_folder(folder.trainer)
-    descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)

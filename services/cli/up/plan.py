@@ -16,6 +16,7 @@ from shared.recipes import load_recipe
 from shared.spec import DatasetSpec, RunSpec, overlay, parse_spec
 
 DEFAULT = "cifar10"
+DEFAULT_ON_GPU = "cifar10-best"  # which takes two processors more than an hour
 FALLBACK = "shapes"
 RECIPE_FILES = (".yaml", ".yml")
 
@@ -41,14 +42,21 @@ class Planner:
         check: Opens a data set; raises DatasetError where that does not work, DatasetMissingError where it is absent.
         fetch: Downloads CIFAR-10 to the volume, or raises DownloadError.
         cifar10: The folder that TANDEM_CIFAR10_DIR names, if it does.
+        gpu: Whether there is a GPU to train on; it decides what is trained where no recipe is named.
     """
 
     def __init__(
-        self, *, check: Callable[[DatasetSpec], object], fetch: Callable[[], object], cifar10: Path | None
+        self,
+        *,
+        check: Callable[[DatasetSpec], object],
+        fetch: Callable[[], object],
+        cifar10: Path | None,
+        gpu: bool = False,
     ) -> None:
         self._check = check
         self._fetch = fetch
         self._cifar10 = cifar10
+        self._default = DEFAULT_ON_GPU if gpu else DEFAULT
 
     def plan(self, *, recipe: str | None, data: Path | None, steps: int | None) -> Plan:
         """What to train.
@@ -64,12 +72,13 @@ class Planner:
             DatasetError: The data is there and not usable, or was named and is not there.
         """
         changes: dict[str, Any] = {} if steps is None else {"steps": steps}
-        plan = _plan(recipe or DEFAULT, changes)
+        named = recipe or self._default
+        plan = _plan(named, changes)
         path = data
         if path is None and plan.spec.dataset.kind == "cifar10" and plan.spec.dataset.path is None:
             path = self._cifar10
         if path is not None:
-            plan = _plan(recipe or DEFAULT, overlay(changes, {"dataset": {"path": str(path.expanduser().absolute())}}))
+            plan = _plan(named, overlay(changes, {"dataset": {"path": str(path.expanduser().absolute())}}))
         try:
             self._check(plan.spec.dataset)
         except DatasetMissingError:

@@ -3,17 +3,14 @@
 import contextlib
 import logging
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from services.gateway.index import Index, Run
+from services.gateway.index import Run
 from services.gateway.predict.aliases import set_by_hand
-from services.gateway.steering.journal import Journal
+from services.gateway.steering.parts import SteeringParts
 from services.gateway.steering.rules import reason_to_end
 from services.gateway.steering.situation import Situation
-from services.gateway.steering.situations import Situations
-from services.gateway.steering.slots import Slots
 from services.gateway.steering.transitions import is_done
 from shared import atomic
 from shared.checkpoints import CheckpointStore, pinned_steps
@@ -32,33 +29,11 @@ class RunControl:
     """Changes what is desired of runs, and what is kept of them.
 
     Args:
-        index: What is known of the runs.
-        runs: Tells how they stand.
-        journal: Where what was asked for is written down.
-        slots: Where they are trained.
-        clock: Seconds since the epoch.
-        lock: Held while something is changed; the reconcile loop holds it during each of its steps.
-        wake: Called after a change, so that the loop need not wait for its next turn.
+        parts: What it shares with the others who steer.
     """
 
-    def __init__(
-        self,
-        *,
-        index: Index,
-        runs: Situations,
-        journal: Journal,
-        slots: Slots,
-        clock: Callable[[], float],
-        lock: threading.RLock,
-        wake: Callable[[], None],
-    ) -> None:
-        self._index = index
-        self._runs = runs
-        self._journal = journal
-        self._slots = slots
-        self._clock = clock
-        self._lock = lock
-        self._wake = wake
+    def __init__(self, *, parts: SteeringParts) -> None:
+        self._parts = parts
 
     def pause(self, run_id: str, *, kind: Literal["hold", "release"] = "release", reason: str = "") -> Situation:
         """Asks for a run to stand still: in memory (`hold`), or with its slot free for others (`release`).
@@ -149,7 +124,7 @@ class RunControl:
         run = situation.run
         begin = 0.0 if run.desired is None else run.desired.seconds_from
         seconds = situation.seconds - begin
-        reason = reason_to_end(run, seconds=seconds, cost=self._runs.cost(seconds))
+        reason = reason_to_end(run, seconds=seconds, cost=self._parts.runs.cost(seconds))
         if reason is not None:
             self.stop(run.id, reason=reason)
 
@@ -159,8 +134,8 @@ class RunControl:
         Raises:
             NotFoundError: There is no such run or checkpoint (any more).
         """
-        with self._lock:
-            folder = self._index.get(run_id).folder
+        with self._parts.lock:
+            folder = self._parts.index.get(run_id).folder
             before = pinned_steps(folder)
             if pinned:
                 CheckpointStore(folder).open(step)
@@ -172,7 +147,7 @@ class RunControl:
                 write_record(folder.pins, Pins(steps=tuple(sorted(before))))
                 raise NotFoundError(f"the checkpoint at step {step} was removed in this moment", where="step")
             what = "pinned" if pinned else "unpinned"
-            self._journal.write(run_id, what, f"the checkpoint at step {step} was {what}", step=step)
+            self._parts.journal.write(run_id, what, f"the checkpoint at step {step} was {what}", step=step)
 
     def delete(self, run_id: str) -> None:
         """Removes a run that has ended, with all that it made: it leaves its name in one step, then its files go.
@@ -180,8 +155,8 @@ class RunControl:
         No alias of it moves meanwhile: one that somebody is setting in this moment is set before, and keeps the run, or
         not at all.
         """
-        with self._no_alias_moves(self._runs.show(run_id).run.folder), self._lock:
-            now = self._runs.show(run_id)
+        with self._no_alias_moves(self._parts.runs.show(run_id).run.folder), self._parts.lock:
+            now = self._parts.runs.show(run_id)
             now.require("delete")
             if aliases := set_by_hand(now.run.folder):
                 shown = ", ".join(f"{name} at step {step}" for name, step in sorted(aliases.items()))
@@ -191,13 +166,13 @@ class RunControl:
                     hint="Move or remove them first: DELETE /v1/models/{model}/aliases/{alias}",
                 )
             trash = atomic.discard_folder(now.run.folder.root)
-            self._index.forget(run_id)
-            self._journal.forget(run_id)
-            self._runs.forget(run_id)
+            self._parts.index.forget(run_id)
+            self._parts.journal.forget(run_id)
+            self._parts.runs.forget(run_id)
         log.info("run %s was deleted", run_id, extra={"run": run_id})
         if trash is not None:
             shutil.rmtree(trash, ignore_errors=True)
-        self._wake()
+        self._parts.wake()
 
     @contextlib.contextmanager
     def _no_alias_moves(self, folder: RunFolder) -> Iterator[None]:
@@ -220,8 +195,8 @@ class RunControl:
             priority: Of runs that wait the greatest goes first; None leaves it.
             labels: Laid over those it has, null taking one away; None leaves them.
         """
-        with self._lock:
-            run = self._index.get(run_id)
+        with self._parts.lock:
+            run = self._parts.index.get(run_id)
             before = run.tags
             after = Tags(
                 priority=before.priority if priority is None else priority,
@@ -229,47 +204,47 @@ class RunControl:
             )
             if after != before:
                 write_record(run.folder.tags, after)
-                self._journal.write(run_id, "tagged", "priority or labels were changed", **after.model_dump())
-        self._wake()
-        return self._runs.show(run_id)
+                self._parts.journal.write(run_id, "tagged", "priority or labels were changed", **after.model_dump())
+        self._parts.wake()
+        return self._parts.runs.show(run_id)
 
     def tell(self, run: Run) -> None:
         """Writes down what was asked for, where a gateway was killed between doing so and saying so."""
-        history = self._journal.history(run.id)
+        history = self._parts.journal.history(run.id)
         if run.desired is None:
             return
         if run.desired.generation == 0 and not history.created:
             recipe = None if run.origin is None else run.origin.recipe
-            self._journal.write(run.id, "created", "was asked for", recipe=recipe)
+            self._parts.journal.write(run.id, "created", "was asked for", recipe=recipe)
         elif run.desired.generation > history.told:
             self._tell_desired(run.id, run.desired)
 
     def _change(self, run_id: str, change: Callable[[Situation], dict[str, Any] | None], *, reason: str) -> Situation:
         """Puts another record in place of what is desired, if `change` says what is to be different in it."""
-        with self._lock:
-            now = self._runs.show(run_id)
+        with self._parts.lock:
+            now = self._parts.runs.show(run_id)
             self.tell(now.run)
             different = change(now)
             if different is not None:
-                self._slots.check()
+                self._parts.slots.check()
                 before = now.run.desired or Desired(generation=0, state="running", time=0.0)
                 desired = before.model_copy(
                     update={
                         **different,
                         "generation": now.run.generation + 1,
                         "reason": reason,
-                        "time": self._clock(),
+                        "time": self._parts.time(),
                     }
                 )
                 write_record(now.run.folder.desired, desired)
                 self._tell_desired(run_id, desired)
         if different is not None:
-            self._wake()
-        return self._runs.show(run_id)
+            self._parts.wake()
+        return self._parts.runs.show(run_id)
 
     def _tell_desired(self, run_id: str, desired: Desired) -> None:
         details = desired.model_dump(exclude={"schema_version", "reason", "time"})
-        self._journal.write(run_id, "desired", desired.reason, **details)
+        self._parts.journal.write(run_id, "desired", desired.reason, **details)
 
 
 def _refuse_other_spec(run: Run, changes: dict[str, Any]) -> None:

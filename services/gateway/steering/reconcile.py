@@ -12,19 +12,18 @@ Where a run alternates, an assignment may be one to evaluate: `alternation` says
 """
 
 import logging
-import threading
 from collections.abc import Callable
 
-from services.gateway.index import Index, Run
+from services.gateway.index import Run
 from services.gateway.launchers.base import Launcher, Observation
 from services.gateway.steering import alternation
 from services.gateway.steering.control import RunControl
-from services.gateway.steering.journal import Journal
+from services.gateway.steering.journal import History
 from services.gateway.steering.metrics import RunMetrics
+from services.gateway.steering.parts import SteeringParts
 from services.gateway.steering.settling import Settler
 from services.gateway.steering.situation import Situation
-from services.gateway.steering.situations import Situations
-from services.gateway.steering.slots import Slot, Slots, assigned_run, greatest_fence, is_over
+from services.gateway.steering.slots import Slot, assigned_run, greatest_fence, is_over
 from shared.errors import ConflictError, TandemError, UnavailableError
 from shared.layout import RunFolder, Volume
 from shared.records import Assignment, write_record
@@ -40,18 +39,13 @@ class Reconciler:
     """Holds all the gateway does on its own. `step` is called again and again, by one thread.
 
     Args:
+        parts: What it shares with the others who steer.
         volume: Where slots and runs lie.
-        runs: Tells how runs stand.
-        control: Changes what is desired of them.
-        index: What is known of the runs.
-        journal: Where everything that is done is written down.
-        slots: What is seen of the trainers.
+        control: Changes what is desired of runs.
         settler: What follows when they have ended.
         launcher: Who starts and stops them.
         metrics: Where states are counted.
         clock: Monotonic seconds.
-        time: Seconds since the epoch.
-        lock: Held during each step.
         stop_grace: Seconds that a trainer has to follow what is desired before it gets SIGTERM, and then again as many
             before it is killed.
         arriving: Whether a run is still being copied onto the volume, so that it is not to be gone on with yet.
@@ -61,34 +55,24 @@ class Reconciler:
     def __init__(
         self,
         *,
+        parts: SteeringParts,
         volume: Volume,
-        runs: Situations,
         control: RunControl,
-        index: Index,
-        journal: Journal,
-        slots: Slots,
         settler: Settler,
         launcher: Launcher,
         metrics: RunMetrics,
         clock: Callable[[], float],
-        time: Callable[[], float],
-        lock: threading.RLock,
         stop_grace: float,
         arriving: Callable[[RunFolder], bool] = lambda folder: False,
         shelve: Callable[[], None] = lambda: None,
     ) -> None:
+        self._parts = parts
         self._volume = volume
-        self._runs = runs
         self._control = control
-        self._index = index
-        self._journal = journal
-        self._slots = slots
         self._settler = settler
         self._launcher = launcher
         self._metrics = metrics
         self._clock = clock
-        self._time = time
-        self._lock = lock
         self._stop_grace = stop_grace
         self._arriving = arriving
         self._shelve = shelve
@@ -100,18 +84,18 @@ class Reconciler:
         Returns:
             Whether some runs have not been looked at yet since this gateway began.
         """
-        with self._lock:
-            self._index.refresh(self._runs.at_work)
-            for situation in self._runs.awake():
+        with self._parts.lock:
+            self._parts.index.refresh(self._parts.runs.at_work)
+            for situation in self._parts.runs.awake():
                 if situation.state.state in RULED:
                     self._control.end_by_rule(situation)
-            for slot in self._slots.look():
+            for slot in self._parts.slots.look():
                 self._settler.settle(slot)
                 self._hurry(slot)
             self._fill()
             self._note_states()
             self._shelve()
-            return self._index.unread > 0
+            return self._parts.index.unread > 0
 
     def stop_slots(self, *, sleep: Callable[[float], None], poll: float) -> None:
         """Has every trainer release its slot, and waits for that; they are killed after their grace.
@@ -120,20 +104,20 @@ class Reconciler:
             sleep: Sleeps for so many seconds.
             poll: Seconds between two looks.
         """
-        with self._lock:
+        with self._parts.lock:
             self._settler.release()
             while alive := [name for name in self._launcher.slots() if self._launcher.observe(name).alive]:
                 for name in alive:
                     self._launcher.stop(name, self._stop_grace)
                 sleep(poll)
-            for slot in self._slots.look():
+            for slot in self._parts.slots.look():
                 self._settler.settle(slot)
 
     def _hurry(self, slot: Slot) -> None:
         """Ends a trainer whose run is to be killed, one that should have ended by itself, and one nobody asked for."""
-        run = assigned_run(slot, self._index)
-        state = None if run is None else self._runs.of(run).state.state
-        if run is not None and slot.seen.alive and is_over(slot, self._journal.history(run.id)):
+        run = assigned_run(slot, self._parts.index)
+        state = None if run is None else self._parts.runs.of(run).state.state
+        if run is not None and slot.seen.alive and is_over(slot, self._history(run)):
             self._launcher.stop(slot.name, self._stop_grace)  # nobody asked for what works there
             return
         last_turn = state == "completed" and slot.assignment is not None and slot.assignment.task == "evaluate"
@@ -150,9 +134,9 @@ class Reconciler:
     def _fill(self) -> None:
         """Gives every free slot a run: first its own, if one is to go on there, then the first in the queue."""
         # Until every run is known, nobody knows which of them is next. What is still being copied is not gone on with.
-        queue = [] if self._index.unread else self._runs.queue()
+        queue = [] if self._parts.index.unread else self._parts.runs.queue()
         waiting = (each.run for each in queue if not self._arriving(each.run.folder))
-        for slot in self._slots.now:
+        for slot in self._parts.slots.now:
             if slot.seen.alive or slot.problem is not None:
                 continue
             own = self._own(slot)
@@ -164,32 +148,32 @@ class Reconciler:
             elif not slot.seen.retired and (first := next(waiting, None)) is not None:
                 self._assign(slot, first)
         # What was just started must be seen by whoever asks for states before the next step.
-        self._slots.look()
+        self._parts.slots.look()
 
     def _own(self, slot: Slot) -> Situation | None:
         """The run that an empty slot is kept for."""
-        run = assigned_run(slot, self._index)
+        run = assigned_run(slot, self._parts.index)
         if run is None or slot.assignment is None:
             return None
-        if self._journal.history(run.id).fence > slot.assignment.fence:
+        if self._history(run).fence > slot.assignment.fence:
             return None  # another slot has it, since a moment ago
-        situation = self._runs.of(run)
+        situation = self._parts.runs.of(run)
         kept = situation.slot == slot.name and situation.state.state in {"starting", "evaluating", "restarting"}
         return situation if kept else None
 
     def _last_turn(self, slot: Slot) -> Run | None:
         """The run that has ended in an empty slot with a checkpoint that is still to be judged there."""
-        run = assigned_run(slot, self._index)
-        if run is None or not run.spec.alternates or self._slots.of(run.id) != slot:
+        run = assigned_run(slot, self._parts.index)
+        if run is None or not run.spec.alternates or self._parts.slots.of(run.id) != slot:
             return None
-        if self._runs.of(run).state.state not in {"completed", "stopped"}:
+        if self._parts.runs.of(run).state.state not in {"completed", "stopped"}:
             return None
-        return run if alternation.last_turn_due(run, self._journal.history(run.id)) else None
+        return run if alternation.last_turn_due(run, self._history(run)) else None
 
     def _go_on(self, slot: Slot, own: Situation) -> None:
         run = own.run
         turning = own.state.state == "evaluating"
-        unsettled = slot.assignment is not None and self._journal.history(run.id).ended < slot.assignment.fence
+        unsettled = slot.assignment is not None and self._history(run).ended < slot.assignment.fence
         if own.state.state == "starting" or (turning and unsettled):
             self._spawn(slot, run)
         elif turning:
@@ -201,11 +185,11 @@ class Reconciler:
             self._assign(slot, run)
 
     def _assign(self, slot: Slot, run: Run) -> None:
-        fence = 1 + greatest_fence(run, self._journal.history(run.id), self._slots.of(run.id))
-        task = alternation.task(run, self._journal.history(run.id))
-        assignment = Assignment(run=run.id, fence=fence, time=self._time(), task=task)
+        fence = 1 + greatest_fence(run, self._history(run), self._parts.slots.of(run.id))
+        task = alternation.task(run, self._history(run))
+        assignment = Assignment(run=run.id, fence=fence, time=self._parts.time(), task=task)
         write_record(self._volume.slot(slot.name).assignment, assignment)
-        self._journal.write(
+        self._parts.journal.write(
             run.id,
             "assigned",
             f"has slot {slot.name}",
@@ -232,18 +216,23 @@ class Reconciler:
         except (OSError, TandemError) as error:
             self._settler.end(run, slot.name, slot.assignment, GONE, trouble=f"its {who} cannot be started: {error}")
         else:
-            self._journal.write(run.id, "spawned", f"its {who} was started", slot=slot.name, fence=fence, pid=pid)
+            self._parts.journal.write(run.id, "spawned", f"its {who} was started", slot=slot.name, fence=fence, pid=pid)
 
     def _note_states(self) -> None:
         """Writes down every change of a state, and counts states."""
-        situations = self._runs.awake()
+        situations = self._parts.runs.awake()
         for each in situations:
             self._control.tell(each.run)
-            before = self._journal.history(each.run.id).state
+            before = self._history(each.run).state
             if before != each.state.state:
-                self._journal.write(each.run.id, "state", each.state.reason, **{"from": before, "to": each.state.state})
+                self._parts.journal.write(
+                    each.run.id, "state", each.state.reason, **{"from": before, "to": each.state.state}
+                )
         self._metrics.show(
             {each.run.id: each.state.state for each in situations},
             {each.run.id: each.turns for each in situations if each.turns.count},
-            self._index.shelved_states(),
+            self._parts.index.shelved_states(),
         )
+
+    def _history(self, run: Run) -> History:
+        return self._parts.journal.history(run.id)

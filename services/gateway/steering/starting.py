@@ -1,17 +1,13 @@
 """Starting runs: from a recipe, or from a checkpoint of another run. What follows is `control`'s."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from services.gateway.index import Index
-from services.gateway.steering.journal import Journal
 from services.gateway.steering.making import Key, Plan, RunMaker, forked, made_before
+from services.gateway.steering.parts import SteeringParts
 from services.gateway.steering.situation import Situation
-from services.gateway.steering.situations import Situations
-from services.gateway.steering.slots import Slots
 from shared import atomic, recipes
 from shared.errors import SpecError, VolumeError
 from shared.layout import Volume
@@ -22,14 +18,8 @@ class RunStarter:
     """Starts runs, which then wait for a slot.
 
     Args:
+        parts: What it shares with the others who steer.
         volume: Where they go.
-        index: Knows those that were made with a key.
-        runs: Tells how runs stand.
-        journal: Where it is written down that one was asked for.
-        slots: Where they are to be trained.
-        clock: Seconds since the epoch.
-        lock: Held while a run is made; the reconcile loop holds it during each of its steps.
-        wake: Called after that, so that the loop need not wait for its next turn.
         recipes_folder: Where the recipes lie.
         check_dataset: Raises DatasetError unless a data set is at hand.
         price_per_hour: Of a slot, in whatever currency; None if it is not known.
@@ -38,29 +28,18 @@ class RunStarter:
     def __init__(
         self,
         *,
+        parts: SteeringParts,
         volume: Volume,
-        index: Index,
-        runs: Situations,
-        journal: Journal,
-        slots: Slots,
-        clock: Callable[[], float],
-        lock: threading.RLock,
-        wake: Callable[[], None],
         recipes_folder: Path,
         check_dataset: Callable[[DatasetSpec], None],
         price_per_hour: float | None = None,
     ) -> None:
+        self._parts = parts
         self._volume = volume
-        self._index = index
-        self._runs = runs
-        self._journal = journal
-        self._slots = slots
-        self._lock = lock
-        self._wake = wake
         self._recipes_folder = recipes_folder
         self._check_dataset = check_dataset
         self._price = price_per_hour
-        self._maker = RunMaker(volume=volume, clock=clock)
+        self._maker = RunMaker(volume=volume, clock=parts.time)
 
     def start(
         self, *, recipe: str | None, changes: dict[str, Any], priority: int = 0, key: Key | None = None
@@ -115,7 +94,7 @@ class RunStarter:
         """
 
         def plan() -> Plan:
-            now = self._runs.show(run_id)
+            now = self._parts.runs.show(run_id)
             now.require("fork")
             parent = now.run
             below = {**parent.spec.model_dump(mode="json"), "steps": parent.steps}
@@ -135,18 +114,18 @@ class RunStarter:
         return None
 
     def _make(self, plan: Callable[[], Plan], key: Key | None) -> Situation:
-        with self._lock:
+        with self._parts.lock:
             if key is not None:
-                self._runs.require_all()
-            before = None if key is None else made_before(self._index.with_key(key.text), key)
+                self._parts.runs.require_all()
+            before = None if key is None else made_before(self._parts.index.with_key(key.text), key)
             if before is not None:
-                return self._runs.show(before.id)
+                return self._parts.runs.show(before.id)
             planned = plan()
-            self._slots.check()
+            self._parts.slots.check()
             run_id = self._maker.make(planned)
-            self._journal.write(run_id, "created", "was asked for", recipe=planned.recipe)
-        self._wake()
-        return self._runs.show(run_id)
+            self._parts.journal.write(run_id, "created", "was asked for", recipe=planned.recipe)
+        self._parts.wake()
+        return self._parts.runs.show(run_id)
 
     def _checked(self, values: dict[str, Any]) -> RunSpec:
         spec = parse_spec(values, source="spec")

@@ -8,7 +8,7 @@ from services.gateway.steering.alternation import ATTEMPTS
 from services.gateway.steering.turns import Turns
 from shared.layout import RunFolder
 from shared.records import Event, LineWriter, Verdict, write_record
-from tests.gateway.steering.test_killed_gateway import killed_at
+from tests.gateway.steering.killing import killed_at
 
 KINDS = (("raw", None), ("ema", 0.9999))
 
@@ -223,13 +223,11 @@ def test_a_last_turn_that_ends_while_there_is_no_gateway_is_settled(alternating:
 
 
 @pytest.mark.parametrize("number", range(60))
-def test_a_gateway_killed_anywhere_in_a_period_is_followed_by_one_that_goes_on(
-    bench: Any, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_gateway_killed_anywhere_in_a_period_is_followed_by_one_that_goes_on(bench: Any, number: int) -> None:
     alternating = Alternating(bench)
     alternating.step()
     alternating.train(10)
-    with killed_at(number, monkeypatch, bench):
+    with killed_at(number, bench.launcher):
         alternating.step()
         bench.step()
     bench.restart()
@@ -238,7 +236,7 @@ def test_a_gateway_killed_anywhere_in_a_period_is_followed_by_one_that_goes_on(
     assert (alternating.state, alternating.task) == ("evaluating", "evaluate")
     assert bench.launcher.started == ["slot-0", "slot-0"]
     alternating.judge(10)
-    with killed_at(number, monkeypatch, bench):
+    with killed_at(number, bench.launcher):
         alternating.step()
     bench.restart()
     for _ in range(3):

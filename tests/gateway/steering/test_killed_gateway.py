@@ -1,49 +1,12 @@
 """A gateway killed at any system call that touches the volume, or around the start of a trainer, loses nothing."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from shared import atomic
 from shared.errors import NotFoundError
-
-CALLS = ("mkdir", "write", "fsync", "rename", "link", "unlink")
-
-
-class Killed(BaseException):
-    """Nothing of the gateway catches it."""
-
-
-@contextmanager
-def killed_at(number: int, monkeypatch: pytest.MonkeyPatch, bench: Any) -> Iterator[list[int]]:
-    """Lets `number` calls through, and none after that, as no call follows a SIGKILL; a write in the middle tears."""
-    made = [0]
-
-    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            made[0] += 1
-            if made[0] > number:
-                if name == "write" and made[0] == number + 1:
-                    real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
-                raise Killed
-            return real(*arguments, **named)
-
-        return call
-
-    start = bench.launcher.start
-    with monkeypatch.context() as patch:
-        for name in CALLS:
-            patch.setattr(os, name, counted(name, getattr(os, name)))
-        bench.launcher.start = counted("start", start)
-        try:
-            yield made
-        except Killed:
-            pass
-        finally:
-            bench.launcher.start = start
+from tests.gateway.steering.killing import killed_at
 
 
 def cuts() -> range:
@@ -51,10 +14,10 @@ def cuts() -> range:
 
 
 @pytest.mark.parametrize("number", cuts())
-def test_f33_cut_while_a_run_is_made_and_started(bench: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_f33_cut_while_a_run_is_made_and_started(bench: Any, number: int) -> None:
     fences: list[int] = []
     bench.launcher.on_start = lambda: fences.append(bench.fence())
-    with killed_at(number, monkeypatch, bench):
+    with killed_at(number, bench.launcher):
         bench.start()
         bench.step()
     bench.restart()
@@ -72,14 +35,14 @@ def test_f33_cut_while_a_run_is_made_and_started(bench: Any, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("number", cuts())
-def test_cut_while_a_dead_trainer_is_replaced(bench: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_cut_while_a_dead_trainer_is_replaced(bench: Any, number: int) -> None:
     fences: list[int] = []
     bench.launcher.on_start = lambda: fences.append(bench.fence())
     run = bench.start()
     bench.step()
     bench.report(run, "running")
     bench.launcher.die("slot-0", -9)
-    with killed_at(number, monkeypatch, bench):
+    with killed_at(number, bench.launcher):
         bench.step()
         bench.step(seconds=10)
     bench.restart()
@@ -93,11 +56,11 @@ def test_cut_while_a_dead_trainer_is_replaced(bench: Any, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("number", range(12))
-def test_cut_while_a_run_is_stopped(bench: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_cut_while_a_run_is_stopped(bench: Any, number: int) -> None:
     run = bench.start()
     bench.step()
     bench.report(run, "running")
-    with killed_at(number, monkeypatch, bench):
+    with killed_at(number, bench.launcher):
         bench.control.stop(run)
     bench.restart()
     bench.step()
@@ -106,15 +69,15 @@ def test_cut_while_a_run_is_stopped(bench: Any, monkeypatch: pytest.MonkeyPatch,
     assert bench.state(run) == "stopping"
 
 
-def test_the_cuts_reach_past_the_last_call(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with killed_at(len(cuts()) - 1, monkeypatch, bench) as made:
+def test_the_cuts_reach_past_the_last_call(bench: Any) -> None:
+    with killed_at(len(cuts()) - 1, bench.launcher) as made:
         bench.start()
         bench.step()
     assert 20 < made[0] < len(cuts())
 
 
-def test_a_run_that_was_never_made_is_not_found(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with killed_at(3, monkeypatch, bench):
+def test_a_run_that_was_never_made_is_not_found(bench: Any) -> None:
+    with killed_at(3, bench.launcher):
         bench.start()
     bench.restart()
     assert bench.runs.awake() == []

@@ -6,9 +6,7 @@ made up. A killed gateway's successor is a new set of parts over the same folder
 
 import contextlib
 import itertools
-import os
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,37 +28,7 @@ from shared import atomic
 from shared.errors import ConflictError, NotFoundError
 from shared.records import Desired, read_record
 from shared.states import STATES
-
-CALLS = ("mkdir", "write", "fsync", "rename", "link", "unlink")
-
-
-class Killed(BaseException):
-    """Nothing of the gateway catches it."""
-
-
-def killed_after(calls: int, work: Callable[[], Any]) -> None:
-    """Does some work, and lets only so many of the calls through that touch the volume; a write in the middle tears."""
-    made, thread = [0], threading.get_ident()
-    real = {name: getattr(os, name) for name in CALLS}
-
-    def counted(name: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            if threading.get_ident() != thread:  # a thread that another test left behind
-                return real[name](*arguments, **named)
-            made[0] += 1
-            if made[0] > calls:
-                if name == "write" and made[0] == calls + 1:
-                    real[name](arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
-                raise Killed
-            return real[name](*arguments, **named)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in CALLS:
-            patch.setattr(os, name, counted(name))
-        with contextlib.suppress(Killed, ConflictError):
-            work()
+from tests.gateway.steering.killing import killed_at
 
 
 def machine(make_bench: Callable[[Path], Any], *, awake: int) -> type[RuleBasedStateMachine]:
@@ -132,7 +100,8 @@ def machine(make_bench: Callable[[Path], Any], *, awake: int) -> type[RuleBasedS
 
         @rule(calls=st.integers(0, 40))
         def kill_gateway_in_a_step(self, calls: int) -> None:
-            killed_after(calls, self.bench.step)
+            with killed_at(calls):
+                self.bench.step()
             self.next_gateway()
 
         @rule(
@@ -143,7 +112,8 @@ def machine(make_bench: Callable[[Path], Any], *, awake: int) -> type[RuleBasedS
         def kill_gateway_while_it_is_asked(self, number: int, asked: str, calls: int) -> None:
             run = self.made[number % len(self.made)]
             if run not in self.deleted:
-                killed_after(calls, lambda: getattr(self.bench.control, asked)(run))
+                with killed_at(calls), contextlib.suppress(ConflictError):
+                    getattr(self.bench.control, asked)(run)
                 self.next_gateway()
 
         @rule()

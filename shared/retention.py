@@ -1,7 +1,8 @@
 """Which checkpoints are kept, and the removal of the others.
 
 Kept are the newest, the best by EMA precision, one each so many steps, pinned ones, those being read, and the last of a
-finished run. The verdicts on a checkpoint that is removed stay: they are the run's history, and not the trainer's.
+finished run. The verdicts on a checkpoint that is removed stay: they are the run's history. Only who holds the lock of
+the run's trainer may remove: the trainer itself, or whoever clears up after the last one.
 """
 
 import logging

@@ -1,13 +1,14 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from services.trainer.retention import Pruner, dispensable
 from shared.checkpoints import CheckpointStore
-from shared.layout import RunFolder
+from shared.layout import RunFolder, Volume
 from shared.leases import LeaseWatch
 from shared.records import Lease, Pins, Verdict, write_record
-from shared.spec import RetentionSpec
-from tests.trainer.numpy_engine import NumpyEngine
-from tests.trainer.runs import small_spec
+from shared.retention import Pruner, dispensable
+from shared.spec import RetentionSpec, RunSpec
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ class Pruning:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.store = CheckpointStore(folder)
-        self.spec = small_spec(steps=1000, retention={"latest": 1, "best": 1})
+        self.spec = RunSpec(steps=1000, retention=RetentionSpec(latest=1, best=1))
         self.removed: list[int] = []
         self.now = 0.0
         self._pruner = Pruner(
@@ -47,7 +48,7 @@ class Pruning:
         )
 
     def commit(self, step: int) -> None:
-        groups = NumpyEngine(self.spec).snapshot()
+        groups = {kind: {"w": np.float32([step])} for kind in ("raw", "ema-0.9999", "optimizer")}
         self.store.commit(step=step, fence=1, spec_sha256="0" * 64, groups=groups, time=0.0)
 
     def judge(self, step: int, precision: float) -> None:
@@ -62,8 +63,8 @@ class Pruning:
 
 
 @pytest.fixture
-def pruning(folder: RunFolder) -> Pruning:
-    made = Pruning(folder)
+def pruning(tmp_path: Path) -> Pruning:
+    made = Pruning(Volume(tmp_path).run("20260101-000000-run-0000"))
     for step in (10, 20, 30, 40):
         made.commit(step)
     return made
