@@ -3,9 +3,7 @@
 # The first Python that TensorFlow's wheels are made for; PYTHON=/path/to/python takes another one.
 FITS   := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell $(name) -c '$(FITS)' 2>/dev/null && echo $(name)))),python3)
-# GPU=1: TensorFlow with CUDA, in an environment of its own: Python cannot tell it from the one for the CPU.
-GPU    ?=
-VENV   ?= .venv$(if $(GPU),-gpu)
+VENV   ?= .venv
 BIN    := $(VENV)/bin
 # TensorFlow with CUDA where there is a GPU; DEVICE=cpu does without.
 DEVICE ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
@@ -38,7 +36,7 @@ help:  ## Show this help
 	@echo "  make run RECIPE=name  of recipes/, or a YAML file's path (CIFAR-10, else the built-in shapes)"
 	@echo "           DATA=/path   where the data set's files are    STEPS=n  how many steps to train"
 	@echo "           VOLUME=/path where everything is kept          PORT=n   the gateway's port"
-	@echo "           KEEP=1       serve on when the run is over      GPU=1    with CUDA, for an NVIDIA GPU"
+	@echo "           KEEP=1       serve on when the run is over      DEVICE=cpu  without CUDA, though there is a GPU"
 	@echo "  make test ARGS='…'    what pytest is given besides        WORKERS=n  how many processes test (2)"
 	@echo "  make soak SECONDS=n   for how long    SEED=n   the same faults again"
 
@@ -46,7 +44,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tandem needs Python 3.11 or newer (here: $$($(PYTHON) --version 2>&1)): make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments: install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) (once; takes a minute or two) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(if $(GPU),$(EXTRAS:training%=gpu%),$(EXTRAS))]' || { echo "The packages could not be installed. pip needs a package index: it reads PIP_INDEX_URL, pip.conf and https_proxy. Then try again."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' || { echo "The packages could not be installed. pip needs a package index: it reads PIP_INDEX_URL, pip.conf and https_proxy. Then try again."; exit 1; }
 	@touch $@
 
 setup: $(STAMP)  ## Make the virtual environment
