@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from shared import atomic
 from shared.data.digests import file_digest
-from shared.data.examples import Images, Indices, Labels
+from shared.data.examples import ArrayExamples, Images
 from shared.errors import DatasetError, VolumeError
 from shared.layout import MANIFEST
 from shared.locks import exclusive_lock
@@ -53,43 +53,13 @@ class Contents:
     test: Chunks
 
 
-class MappedExamples:
-    """Examples whose pictures lie in a memory-mapped file; grey ones get three equal channels when gathered.
-
-    Args:
-        images: uint8 [n, height, width, 1 or 3].
-        labels: integers [n].
-    """
-
-    def __init__(self, *, images: Images, labels: npt.NDArray[np.integer]) -> None:
-        self._images = images
-        self._labels = labels
-
-    def __len__(self) -> int:
-        """The number of examples."""
-        return len(self._labels)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width, and three channels."""
-        height, width = self._images.shape[1:3]
-        return height, width, 3
-
-    def gather(self, indices: Indices) -> tuple[Images, Labels]:
-        """The examples at `indices`; see `Examples.gather`."""
-        images = np.asarray(self._images[indices])
-        if images.shape[3] == 1:
-            images = np.repeat(images, 3, axis=3)
-        return images, self._labels[indices].astype(np.int32)
-
-
 @dataclass(frozen=True)
 class Entry:
     """An entry that was opened: `digests` are those of its files, by name."""
 
     classes: Sequence[str]
-    train: MappedExamples
-    test: MappedExamples
+    train: ArrayExamples
+    test: ArrayExamples
     digests: dict[str, atomic.Digest]
 
 
@@ -175,7 +145,7 @@ def _pixels(chunks: Chunks, labels: list[npt.NDArray[np.integer]]) -> Iterator[m
         yield np.ascontiguousarray(pictures).reshape(-1).data
 
 
-def _mapped(folder: Path, split: str, image_shape: tuple[int, int, int]) -> MappedExamples:
+def _mapped(folder: Path, split: str, image_shape: tuple[int, int, int]) -> ArrayExamples:
     labels = np.fromfile(folder / f"{split}-labels.bin", dtype="<i4")
     images = np.memmap(folder / f"{split}-images.bin", dtype=np.uint8, mode="r", shape=(len(labels), *image_shape))
-    return MappedExamples(images=images, labels=labels)
+    return ArrayExamples(images, labels)

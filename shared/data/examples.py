@@ -45,10 +45,10 @@ class Dataset:
 
 
 class ArrayExamples:
-    """Examples that lie in arrays, in memory or mapped from files.
+    """Examples that lie in arrays, in memory or mapped from files; grey ones get three equal channels when gathered.
 
     Args:
-        images: uint8 [n, height, width, 3]; any strides.
+        images: uint8 [n, height, width, 1 or 3]; any strides.
         labels: integers [n].
     """
 
@@ -62,11 +62,13 @@ class ArrayExamples:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
-        height, width, channels = self._images.shape[1:]
-        return height, width, channels
+        """Height, width, and three channels."""
+        height, width = self._images.shape[1:3]
+        return height, width, 3
 
     def gather(self, indices: Indices) -> tuple[Images, Labels]:
         """The examples at `indices`; see `Examples.gather`."""
         images = np.ascontiguousarray(self._images[indices])
+        if images.shape[3] == 1:
+            images = np.repeat(images, 3, axis=3)
         return images, self._labels[indices].astype(np.int32)

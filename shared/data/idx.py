@@ -17,9 +17,9 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from shared.data.arrays import checked_labels, class_names, picture_shape
-from shared.data.cache import ArrayCache, Contents, MappedExamples
+from shared.data.cache import ArrayCache, Contents
 from shared.data.digests import file_digest, fingerprint
-from shared.data.examples import Dataset, Images, Labels
+from shared.data.examples import ArrayExamples, Dataset, Images, Labels
 from shared.errors import DatasetCorruptError, DatasetMissingError
 from shared.spec import DatasetSpec
 
@@ -122,10 +122,10 @@ def _split(images: Path, labels: Path) -> Split:
     )
 
 
-def _mapped(split: Split) -> MappedExamples:
+def _mapped(split: Split) -> ArrayExamples:
     shape = (len(split.labels), *split.image_shape)
     images = np.memmap(split.path, dtype=np.uint8, mode="r", offset=split.offset, shape=shape)
-    return MappedExamples(images=images, labels=split.labels)
+    return ArrayExamples(images, split.labels)
 
 
 def _pictures(split: Split) -> Iterator[tuple[Images, Labels]]:
