@@ -1,7 +1,9 @@
 """A gateway that answers from memory, in the shapes of the REST API, for tests of what speaks to it."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any
 
 import httpx
@@ -51,6 +53,12 @@ def verdict(step: int, weights: str, precision: float | None, **changes: Any) ->
         "time": 1767323045.0,
     }
     return values | changes
+
+
+def in_turn(states: Sequence[Any], shown: Callable[[Any], Any]) -> Callable[[], Any]:
+    """What shows the next state each time it is called, and the last one for ever."""
+    views = map(shown, chain(states, repeat(states[-1])))
+    return lambda: next(views)
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """`tandem up` follows a run from its start to its end; here the gateway is a fake and no process is started."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from shared.errors import SpecError
 from shared.lifecycle import StopEvent
 from shared.recipes import load
 from shared.spec import overlay, parse_spec
-from tests.cli.fake_gateway import FakeGateway, error_response, run_view, verdict
+from tests.cli.fake_gateway import FakeGateway, error_response, in_turn, run_view, verdict
 
 CHANGES = {"steps": 300}
 PLAN = Plan(recipe="shapes", changes=CHANGES, spec=parse_spec(overlay(load("shapes"), CHANGES), source="shapes"))
@@ -57,7 +56,7 @@ class Scene:
                 ("GET", "/readyz"): httpx.Response(200),
                 ("GET", "/v1/runs"): {"runs": runs or []},
                 ("POST", "/v1/runs"): httpx.Response(201, json=run_view(state="queued", step=0, spec=SPEC)),
-                ("GET", f"/v1/runs/{RUN}"): self._advance(states),
+                ("GET", f"/v1/runs/{RUN}"): in_turn(states, self._shown),
                 ("GET", f"/v1/runs/{RUN}/evaluations"): lambda: {"evaluations": self.verdicts},
                 ("POST", f"/v1/models/{RUN}:classify"): ANSWER,
             }
@@ -86,16 +85,6 @@ class Scene:
     def line(self, start: str) -> str:
         (found,) = [line for line in self.lines if line.startswith(start)]
         return found
-
-    def _advance(self, states: tuple[dict[str, Any], ...]) -> Any:
-        def views() -> Iterator[Any]:
-            for state in states:
-                yield self._shown(state)
-            while True:
-                yield self._shown(states[-1])
-
-        iterator = views()
-        return lambda: next(iterator)
 
     def _shown(self, state: dict[str, Any]) -> Any:
         state = dict(state)

@@ -1,7 +1,6 @@
 """`tandem wait`: conditions as they are spelled, and the exit code that each end of a run brings."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,7 +11,7 @@ from services.cli.commands.wait import seconds_of
 from services.cli.condition import parse_condition
 from services.cli.waiting import End, Waiter
 from shared.errors import InputError, UnavailableError
-from tests.cli.fake_gateway import FakeGateway, run_view, verdict
+from tests.cli.fake_gateway import FakeGateway, in_turn, run_view, verdict
 from tests.cli.terminal import Terminal
 
 RUN = "20260102-030405-shapes-0a1b"
@@ -77,19 +76,12 @@ class Scene:
     """A run that goes through `states`, the last for ever; a look takes no time, a sleep as long as it says."""
 
     def __init__(self, *states: Any, verdicts: list[dict[str, Any]] | None = None) -> None:
-        def views() -> Iterator[Any]:
-            for state in states:
-                yield self._shown(state)
-            while True:
-                yield self._shown(states[-1])
-
-        iterator = views()
         self.now = 0.0
         self.looks = 0
         self.verdicts = list(verdicts or [])
         self.gateway = FakeGateway(
             {
-                ("GET", f"/v1/runs/{RUN}"): lambda: next(iterator),
+                ("GET", f"/v1/runs/{RUN}"): in_turn(states, self._shown),
                 ("GET", f"/v1/runs/{RUN}/evaluations"): lambda: {"evaluations": self.verdicts},
             }
         )

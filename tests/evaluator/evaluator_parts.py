@@ -25,8 +25,9 @@ from services.evaluator.watch import PollingWatch
 from shared.answers import Answers
 from shared.checkpoints import CheckpointStore, spec_digest
 from shared.leases import LeaseWatch
-from shared.records import Event, TrainerStatus, read_lines, write_record
+from shared.records import Event, read_lines, write_record
 from shared.spec import EmaSpec, RunSpec
+from tests.statuses import trainer_status
 
 EMA = "ema-0.9"
 
@@ -83,25 +84,7 @@ class RunMaker:
 
 def write_status(folder, phase, step):
     """What the trainer of a run says of itself."""
-    write_record(
-        folder.status,
-        TrainerStatus(
-            run=folder.id,
-            slot="s",
-            phase=phase,
-            step=step,
-            steps=100,
-            checkpoint_step=step,
-            beat=1,
-            time=0,
-            started=0,
-            fence=1,
-            generation_seen=0,
-            pid=1,
-            host="h",
-            versions={},
-        ),
-    )
+    write_record(folder.status, trainer_status(folder.id, phase=phase, step=step, checkpoint_step=step))
 
 
 class ArrayJudge:

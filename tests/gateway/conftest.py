@@ -36,8 +36,9 @@ from services.gateway.streams.streams import Streams
 from shared.data.catalog import open_dataset
 from shared.errors import ConflictError, UnavailableError
 from shared.layout import RunFolder, Volume
-from shared.records import Assignment, Event, TrainerPhase, TrainerStatus, read_lines, read_record, write_record
+from shared.records import Assignment, Event, TrainerPhase, read_lines, read_record, write_record
 from shared.spec import DatasetSpec
+from tests.statuses import trainer_status
 
 RECIPES = {"tiny": "name: tiny\nsteps: 100\ndataset: {kind: shapes}\n", "broken": "- not\n- a mapping\n"}
 
@@ -249,13 +250,8 @@ class Bench:
 
     def report(self, run: str, phase: TrainerPhase, *, slot: str = "slot-0", **values: Any) -> None:
         """Writes a trainer's status, as the trainer of the slot's assignment would."""
-        known: dict[str, Any] = {"step": 10, "steps": 100, "beat": 1, "fence": None, "generation_seen": 0} | values
-        if known["fence"] is None:
-            known["fence"] = self.fence(slot)
-        status = TrainerStatus(
-            run=run, slot=slot, phase=phase, time=0, started=0, pid=1, host="here", versions={}, **known
-        )
-        write_record(self.folder(run).status, status)
+        values = {"fence": values.get("fence") or self.fence(slot), **values}
+        write_record(self.folder(run).status, trainer_status(run, slot=slot, phase=phase, **values))
 
     def checkpoint(self, run: str, step: int) -> None:
         self.folder(run).checkpoint(step).mkdir(parents=True)

@@ -5,7 +5,8 @@ import pytest
 from services.trainer.fencing import Tenure
 from shared.errors import ConflictError, FencedError
 from shared.layout import RunFolder
-from shared.records import Fence, TrainerStatus, read_record, write_record
+from shared.records import Fence, read_record, write_record
+from tests.statuses import trainer_status
 from tests.trainer.runs import tenure_of
 
 
@@ -31,22 +32,7 @@ def patient(folder: RunFolder, *, fence: int | None, slot: str = "b", time: Time
 
 
 def beat(folder: RunFolder, number: int) -> None:
-    status = TrainerStatus(
-        run=folder.id,
-        slot="a",
-        phase="running",
-        step=0,
-        steps=1,
-        beat=number,
-        time=0.0,
-        started=0.0,
-        fence=1,
-        generation_seen=0,
-        pid=1,
-        host="here",
-        versions={},
-    )
-    write_record(folder.status, status)
+    write_record(folder.status, trainer_status(folder.id, slot="a", beat=number))
 
 
 def test_the_first_trainer_writes_who_it_is(folder: RunFolder) -> None:

@@ -8,24 +8,11 @@ from services.trainer.status import Heartbeat
 from shared.errors import FencedError
 from shared.layout import RunFolder
 from shared.records import TrainerStatus, read_record
+from tests.statuses import trainer_status
 
 
 def heartbeat_of(folder: RunFolder, *, guard=lambda: None, interval: float = 3600.0, lost: list[int] | None = None):
-    status = TrainerStatus(
-        run=folder.id,
-        slot="a",
-        phase="starting",
-        step=0,
-        steps=10,
-        beat=0,
-        time=0.0,
-        started=0.0,
-        fence=1,
-        generation_seen=0,
-        pid=1,
-        host="here",
-        versions={},
-    )
+    status = trainer_status(folder.id, phase="starting", step=0, steps=10, beat=0)
     lost = [] if lost is None else lost
     return Heartbeat(
         path=folder.status,

@@ -16,6 +16,7 @@ from shared.layout import RunFolder, Volume
 from shared.records import Desired, TrainerStatus, write_record
 from shared.spec import DatasetSpec, EmaSpec, RunSpec
 from tests.evaluator.evaluator_parts import Evaluator
+from tests.statuses import trainer_status
 
 SPEC = RunSpec(
     name="judged-shapes",
@@ -97,19 +98,14 @@ def write_without_data(volume: Volume, run: str) -> str:
 
 
 def status(folder: RunFolder, *, now: float) -> TrainerStatus:
-    return TrainerStatus(
-        run=folder.id,
-        slot="slot-0",
+    return trainer_status(
+        folder.id,
         phase="stopped",
         step=STEPS[-1],
         steps=SPEC.steps,
         checkpoint_step=STEPS[-1],
-        beat=1,
         time=now,
         started=now,
-        fence=1,
         generation_seen=1,
-        pid=1,
         host="workstation",
-        versions={},
     )

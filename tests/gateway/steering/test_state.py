@@ -8,6 +8,7 @@ from services.gateway.steering.state import Trainer, derive
 from shared.records import Desired, TrainerStatus
 from shared.spec import AlternateSharing, RunSpec
 from shared.states import STATES
+from tests.statuses import trainer_status
 
 SPEC = RunSpec(steps=100)
 PHASES = ("starting", "running", "holding", "stopping", "completed", "stopped", "released", "yielded", "failed")
@@ -18,9 +19,7 @@ def wants(state: Any, **values: Any) -> Desired:
 
 
 def says(phase: Any, *, fence: int = 1, **values: Any) -> TrainerStatus:
-    known = {"run": "r", "slot": "slot-0", "step": 10, "steps": 100, "beat": 1, "time": 0, "started": 0}
-    known |= {"generation_seen": 1} | values
-    return TrainerStatus(phase=phase, fence=fence, pid=1, host="h", versions={}, **known)
+    return trainer_status("r", phase=phase, fence=fence, **{"generation_seen": 1, **values})
 
 
 GONE = Trainer(fence=1)
