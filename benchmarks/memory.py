@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.machine import describe
 from benchmarks.processes import program
 from benchmarks.report import Report, add_output
-from services.cli.lines import Points, svg_lines
+from services.cli.plots.lines import Points, svg_lines
 from shared.layout import RunFolder, Volume, listed_steps
 from shared.records import TrainerStatus, read_record_or_none, write_record
 from shared.spec import RunSpec, parse_spec

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import engines
 from benchmarks.report import Report, add_output
-from services.cli.lines import Points, svg_lines
+from services.cli.plots.lines import Points, svg_lines
 from shared.devices import available_processors, prepare_tensorflow
 from shared.spec import parse_spec
 

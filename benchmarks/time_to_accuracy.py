@@ -27,7 +27,7 @@ import yaml
 
 from benchmarks.machine import processor_times
 from benchmarks.report import Report, add_output
-from services.cli.lines import Points, svg_lines
+from services.cli.plots.lines import Points, svg_lines
 from shared import recipes
 from shared.devices import available_processors
 from shared.layout import RunFolder, Volume, listed_steps

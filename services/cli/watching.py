@@ -8,11 +8,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.chart import text_chart
 from services.cli.client import Client
 from services.cli.client.views import Evaluation, Run, Series
-from services.cli.curves import loss_curves, precision_curves
 from services.cli.output import figures_of, progress_text
+from services.cli.plots.chart import text_chart
+from services.cli.plots.curves import loss_curves, precision_curves
 from shared.spec import ema_kind
 
 BAR = 30

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from services.cli.chart import Curve, text_chart
 from services.cli.client.views import Evaluation, Run
+from services.cli.plots.chart import Curve, text_chart
 from services.cli.watching import Watched, picture
 from tests.cli.fake_gateway import FakeGateway, run_view, verdict
 from tests.cli.terminal import Terminal

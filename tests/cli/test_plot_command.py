@@ -13,7 +13,7 @@ from rich.console import Console
 
 from services.cli.app import run
 from services.cli.client import Client
-from services.cli.curve import text_curve
+from services.cli.plots.curve import text_curve
 from services.cli.session import Session
 from services.cli.settings import CliSettings
 

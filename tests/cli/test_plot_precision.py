@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from services.cli.averages import Steadiness
-from services.cli.lines import svg_lines
+from services.cli.plots.lines import svg_lines
+from services.cli.plots.steadiness import Steadiness
 from tests.cli.fake_gateway import run_view, verdict
 from tests.cli.terminal import Terminal
 

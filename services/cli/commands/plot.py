@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.averages import Curve, precision_curves, steadiness, steadiness_table
 from services.cli.commands import plot_runs
 from services.cli.commands.options import Json, RunName, settings_of, write_text
-from services.cli.curve import Point, svg_curve, text_curve
-from services.cli.lines import svg_lines
+from services.cli.plots.curve import Point, svg_curve, text_curve
+from services.cli.plots.lines import svg_lines
+from services.cli.plots.steadiness import Curve, precision_curves, steadiness, steadiness_table
 from services.cli.session import Session, find_run
 from shared import recipes
 from shared.errors import InputError, NotFoundError

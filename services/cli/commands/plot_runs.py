@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from services.cli.chart import Curve, csv_chart, svg_chart, text_chart
 from services.cli.client import Client
 from services.cli.client.views import Run
 from services.cli.commands.options import Json, RunNames, write_text
-from services.cli.curves import loss_curves
+from services.cli.plots.chart import Curve, csv_chart, svg_chart, text_chart
+from services.cli.plots.curves import loss_curves
 from services.cli.session import Session, find_run
 from shared.errors import InputError
 

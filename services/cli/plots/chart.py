@@ -1,4 +1,4 @@
-"""Several curves in one drawing: as text for a terminal, as an SVG picture, and as CSV. Needs no plotting library."""
+"""Several curves in one drawing: as text for a terminal, as an SVG picture, and as CSV."""
 
 import math
 from collections.abc import Sequence
@@ -7,15 +7,12 @@ from itertools import pairwise
 
 from rich.text import Text
 
-from services.cli.lines import svg_lines
+from services.cli.plots.braille import BLANK, BrailleCanvas
+from services.cli.plots.lines import svg_lines
 from shared.errors import NotFoundError
 
 # Readable on light and on dark, and apart for most who see colours differently (Okabe and Ito's palette).
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-
-# A braille character is 2 dots wide and 4 high; the bits of its dots, column by column from the top.
-_BRAILLE = 0x2800
-_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
 
 @dataclass(frozen=True)
@@ -70,19 +67,19 @@ def text_chart(curves: Sequence[Curve], *, width: int = 72, height: int = 12) ->
     legend = Text("  ").join(Text(f"● {curve.name}", style=_colour(number)) for number, curve in enumerate(curves))
     if frame is None:
         return [legend, Text("nothing to draw yet", style="dim")]
-    cells = [[0] * width for _ in range(height)]
+    canvas = BrailleCanvas(width=width, height=height)
     owners = [[0] * width for _ in range(height)]
     for number, curve in enumerate(curves):
         for column, row in _dots(curve.drawn, frame, 2 * width - 1, 4 * height - 1):
-            cells[row // 4][column // 2] |= _DOTS[column % 2][row % 4]
+            canvas.dot(column, row)
             owners[row // 4][column // 2] = number
     labels = {0: f"{frame.high:.4g}", height - 1: f"{frame.low:.4g}"}
     margin = max(map(len, labels.values()))
     lines = [legend]
-    for number, cell in enumerate(cells):
+    for number, drawn in enumerate(canvas.lines()):
         line = Text(f"{labels.get(number, ''):>{margin}} ┤")
-        for bits, owner in zip(cell, owners[number], strict=True):
-            line.append(chr(_BRAILLE + bits), style=_colour(owner) if bits else "")
+        for character, owner in zip(drawn, owners[number], strict=True):
+            line.append(character, style="" if character == BLANK else _colour(owner))
         lines.append(line)
     first, last = f"{frame.first:,}", f"{frame.last:,}"
     return [*lines, Text(f"{'':>{margin}}  {first}{last:>{max(1, width - len(first))}}")]

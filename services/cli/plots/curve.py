@@ -1,14 +1,11 @@
-"""One curve, drawn as text for a terminal and as an SVG picture. Needs no plotting library."""
+"""One curve, drawn as text for a terminal and as an SVG picture."""
 
 from collections.abc import Sequence
 
-from services.cli.axes import Axes
+from services.cli.plots.axes import Axes
+from services.cli.plots.braille import BrailleCanvas
 
 Point = tuple[int, float]
-
-# A braille character is 2 dots wide and 4 high; the bits of its dots, column by column from the top.
-_BRAILLE = 0x2800
-_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
 _TOP = 36
 
@@ -23,20 +20,20 @@ def text_curve(points: Sequence[Point], *, width: int = 72, height: int = 14) ->
     """
     first, last, top = _bounds(points)
     columns, rows = 2 * width, 4 * height
-    cells = [[0] * width for _ in range(height)]
+    canvas = BrailleCanvas(width=width, height=height)
     below: int | None = None
     for column in range(columns):
         value = _value_at(points, first + (last - first) * column / (columns - 1))
         row = rows - 1 - round(value / top * (rows - 1))
         # A jump is drawn as a line, since a gap would look like a value that is missing.
         for dot in range(min(row, row if below is None else below), max(row, row if below is None else below) + 1):
-            cells[dot // 4][column // 2] |= _DOTS[column % 2][dot % 4]
+            canvas.dot(column, dot)
         below = row
     margin = max(len(_short(top)), 1)
     lines = []
-    for number, line in enumerate(cells):
+    for number, line in enumerate(canvas.lines()):
         label = {0: _short(top), height - 1: "0"}.get(number, "")
-        lines.append(f"{label:>{margin}} ┤{''.join(chr(_BRAILLE + bits) for bits in line)}")
+        lines.append(f"{label:>{margin}} ┤{line}")
     ends = f"{first:,}{last:>{width - len(f'{first:,}')},}"
     return [*lines, f"{'':>{margin}}  {ends}"]
 

@@ -1,10 +1,10 @@
-"""Several curves over one axis of steps, as an SVG picture with a legend. Needs no plotting library."""
+"""Several curves over one axis of steps, as an SVG picture with a legend."""
 
 import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape  # nosec B406 # writes XML, and parses none
 
-from services.cli.axes import LEFT, Axes
+from services.cli.plots.axes import LEFT, Axes
 
 Points = Sequence[tuple[float, float]]
 

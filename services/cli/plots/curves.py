@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from services.cli.chart import Curve
 from services.cli.client.views import Evaluation, Series
 from services.cli.output import weights_name
+from services.cli.plots.chart import Curve
 
 
 def loss_curves(series: Series, *, prefix: str = "") -> list[Curve]:
