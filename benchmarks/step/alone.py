@@ -34,14 +34,14 @@ def averages_update(spec: RunSpec, dataset: Dataset) -> Callable[[int], Any]:
     """Updates averages of the network's weights, which stay as they are; compiled."""
     import tensorflow as tf  # noqa: PLC0415
 
-    from services.trainer.averages import Averages, shares  # noqa: PLC0415
+    from services.trainer.ema import ShadowWeights, shares  # noqa: PLC0415
     from shared.ml.models import build_model  # noqa: PLC0415
     from shared.ml.preprocess import view_shape  # noqa: PLC0415
     from shared.ml.weights import named_variables  # noqa: PLC0415
 
     shape = view_shape(spec.augment, dataset.train.image_shape)
     model = build_model(spec.model, image_shape=shape, classes=len(dataset.classes), seed=spec.seed)
-    averages = Averages(weights=named_variables(model), decays=spec.ema.decays)
+    averages = ShadowWeights(weights=named_variables(model), decays=spec.ema.decays)
 
     def update(shares: Any) -> Any:
         averages.update(shares)

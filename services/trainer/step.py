@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from services.trainer.averages import Averages, shares
 from services.trainer.devices import fitting_precision, numerics
+from services.trainer.ema import ShadowWeights, shares
 from services.trainer.engine import Batch, Groups, Losses, Summary
 from services.trainer.inspection import Inspector, histograms, sparsity
 from services.trainer.losses import decayed_weights, loss_terms
@@ -127,7 +127,7 @@ class StepEngine:
         with replicas.scope():
             self._optimizer = Optimizer(weights=self._trainable, spec=spec.optimizer)
             self._scaling = choose_scaling(precision)
-            self._averages = Averages(weights=self._weights, decays=spec.ema.decays)
+            self._shadow_weights = ShadowWeights(weights=self._weights, decays=spec.ema.decays)
             # Rows: of the newest step, moving average. Columns: the losses by name.
             self._losses = tf.Variable(tf.zeros([2, len(self._loss_names)]), trainable=False)
         self._inspector = Inspector(
@@ -217,7 +217,7 @@ class StepEngine:
         """Copies in host memory; see `Engine.snapshot`."""
         return {
             "raw": read_variables(self._weights),
-            **self._averages.read(),
+            **self._shadow_weights.read(),
             OPTIMIZER: read_variables(self._memory()),
         }
 
@@ -232,7 +232,7 @@ class StepEngine:
             CorruptCheckpointError: The groups are not those of this network, averages and optimizer; names the tensor.
         """
         assign_variables(self._weights, groups.get("raw", {}), source="raw")
-        self._averages.assign(groups)
+        self._shadow_weights.assign(groups)
         assign_variables(self._memory(), groups.get(OPTIMIZER, {}), source=OPTIMIZER)
         self._step = step
 
@@ -280,5 +280,5 @@ class StepEngine:
             (self._scaling.unscaled(tape.gradient(scaled, self._trainable)), tf.stack([loss, terms[0], *penalties]))
         )
         self._scaling.update(gradients, lambda: self._optimizer.update(gradients, rate=rate))
-        self._averages.update(average_shares)
+        self._shadow_weights.update(average_shares)
         assign_here(self._losses, tf.stack([newest, LOSS_DECAY * self._losses[1] + (1 - LOSS_DECAY) * newest]))

@@ -27,7 +27,7 @@ def shares(decays: Sequence[float], updates: int) -> npt.NDArray[np.float32]:
     return np.array([1.0 - min(decay, (1 + updates) / (10 + updates)) for decay in decays], np.float32)
 
 
-class Averages:
+class ShadowWeights:
     """One set of shadow weights for each decay.
 
     Args:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from services.trainer.averages import shares
+from services.trainer.ema import shares
 
 
 def test_the_decay_warms_up_with_the_number_of_updates() -> None:
