@@ -33,7 +33,7 @@ from services.evaluator.curves import Curves
 from services.evaluator.events import EventLog
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.standings import Standings
-from services.evaluator.verdicts import Clerk
+from services.evaluator.verdicts import VerdictWriter
 from shared.checkpoints import CheckpointStore, spec_digest
 from shared.data.catalog import open_dataset
 from shared.devices import ONEDNN, available_processors, prepare_tensorflow
@@ -120,7 +120,7 @@ def tandem_side(volume: Volume, examples: int, threads: int) -> Callable[[], lis
     assessor = Assessor(
         judge=TensorFlowJudge(workshop=workshop),
         exporter=OnnxExporter(workshop=workshop, keep=3, threads=threads),
-        clerk=Clerk(evaluator="benchmark", wall=time.time),
+        verdicts=VerdictWriter(evaluator="benchmark", wall=time.time),
         standings=Standings(keep=200),
         curves=Curves(on_problem=lambda code: None),
         events=EventLog(wall=time.time),

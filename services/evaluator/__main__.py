@@ -31,7 +31,7 @@ from services.evaluator.pulse import Pulse
 from services.evaluator.retries import Retries, Suspicions
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.standings import Standings
-from services.evaluator.verdicts import Clerk
+from services.evaluator.verdicts import VerdictWriter
 from services.evaluator.watch import watch_volume
 from shared import atomic, logs
 from shared.errors import NotWritableError, SettingsError, TandemError, VolumeError
@@ -116,7 +116,7 @@ def _evaluate(
         metrics = EvaluatorMetrics(registry)
         events = EventLog(wall=time.time)
         curves = Curves(on_problem=metrics.problem)
-        clerk = Clerk(evaluator=name, wall=time.time)
+        verdicts = VerdictWriter(evaluator=name, wall=time.time)
         presence = Presence(path=volume.evaluator(name) / "status.json", name=name, versions=versions, wall=time.time)
         started = time.time()
 
@@ -147,14 +147,14 @@ def _evaluate(
                 exporter=OnnxExporter(
                     workshop=workshop, keep=settings.evaluator_exports, threads=settings.evaluator_threads
                 ),
-                clerk=clerk,
+                verdicts=verdicts,
                 standings=Standings(keep=settings.evaluator_answers),
                 curves=curves,
                 events=events,
                 metrics=metrics,
                 on_open=on_open,
             ),
-            clerk=clerk,
+            verdicts=verdicts,
             closing=Closing(
                 leases=LeaseWatch(clock=time.monotonic, expiry=settings.evaluator_lease_seconds), events=events
             ),

@@ -17,7 +17,7 @@ from services.evaluator.events import EventLog
 from services.evaluator.judging import Exporter, Judge, Judged, NotExportableError, NotFiniteError
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.standings import Standings
-from services.evaluator.verdicts import Clerk
+from services.evaluator.verdicts import VerdictWriter
 from shared.checkpoints import Arrays, Checkpoint, CheckpointStore, read_spec
 from shared.errors import CorruptCheckpointError
 from shared.layout import RunFolder
@@ -44,7 +44,7 @@ class Assessor:
     Args:
         judge: Judges weights.
         exporter: Makes servable models.
-        clerk: Writes verdicts.
+        verdicts: Writes verdicts.
         standings: What they are compared with.
         curves: Shown the verdicts.
         events: Where problems are told.
@@ -58,7 +58,7 @@ class Assessor:
         *,
         judge: Judge,
         exporter: Exporter,
-        clerk: Clerk,
+        verdicts: VerdictWriter,
         standings: Standings,
         curves: Curves,
         events: EventLog,
@@ -68,7 +68,7 @@ class Assessor:
     ) -> None:
         self._judge = judge
         self._exporter = exporter
-        self._clerk = clerk
+        self._verdicts = verdicts
         self._standings = standings
         self._curves = curves
         self._events = events
@@ -118,13 +118,13 @@ class Assessor:
             judged = self._judge.judge(case.spec, weights, source=source, wanted=case.wanted, averaged=kind != "raw")
         except NotFiniteError as error:
             self._metrics.problem(error.code)
-            if self._clerk.condemned(folder, step, kind, "failed", error):
+            if self._verdicts.condemned(folder, step, kind, "failed", error):
                 self._events.add(folder, error.code, str(error), step=step, weights=kind)
             return
         if kind == case.spec.primary_ema:
             self._export(case, kind, weights, judged)
         drift = drift_since_last(folder, step=step, kind=kind, weights=weights)
-        self._clerk.judged(
+        self._verdicts.judged(
             folder,
             step,
             kind,

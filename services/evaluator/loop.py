@@ -20,7 +20,7 @@ from services.evaluator.policy import Candidate
 from services.evaluator.presence import Presence
 from services.evaluator.pulse import Pulse
 from services.evaluator.retries import Retries, Suspicions
-from services.evaluator.verdicts import Clerk
+from services.evaluator.verdicts import VerdictWriter
 from services.evaluator.watch import Watch
 from shared import atomic
 from shared.errors import (
@@ -51,7 +51,7 @@ class EvaluationLoop:
         watch: Waits for more.
         claims: Takes leases.
         assessor: Does the work.
-        clerk: Writes the verdicts on what cannot be judged.
+        verdicts: Writes the verdicts on what cannot be judged.
         closing: Clears up in runs that are over.
         events: Where problems are told.
         metrics: Where all is counted.
@@ -71,7 +71,7 @@ class EvaluationLoop:
         watch: Watch,
         claims: Claims,
         assessor: Assessor,
-        clerk: Clerk,
+        verdicts: VerdictWriter,
         closing: Closing,
         events: EventLog,
         metrics: EvaluatorMetrics,
@@ -87,7 +87,7 @@ class EvaluationLoop:
         self._watch = watch
         self._claims = claims
         self._assessor = assessor
-        self._clerk = clerk
+        self._verdicts = verdicts
         self._closing = closing
         self._events = events
         self._metrics = metrics
@@ -235,7 +235,7 @@ class EvaluationLoop:
     ) -> None:
         try:
             for kind in self._ledger.missing(candidate.run, candidate.step):
-                self._clerk.condemned(folder, candidate.step, kind, status, error)
+                self._verdicts.condemned(folder, candidate.step, kind, status, error)
         except OSError as problem:
             self._put_off(folder, candidate, _key(candidate), "io", f"could not be written: {problem}")
             return

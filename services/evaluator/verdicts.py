@@ -16,7 +16,7 @@ def weights_and_decay(kind: str) -> tuple[Literal["raw", "ema"], float | None]:
     return ("raw", None) if kind == "raw" else ("ema", float(kind.removeprefix("ema-")))
 
 
-class Clerk:
+class VerdictWriter:
     """Writes verdicts for one evaluator. Of several on the same weights the first stands; none is ever altered.
 
     Args:

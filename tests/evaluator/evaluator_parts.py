@@ -20,7 +20,7 @@ from services.evaluator.policy import Policy
 from services.evaluator.presence import Presence
 from services.evaluator.retries import Retries, Suspicions
 from services.evaluator.standings import Standings
-from services.evaluator.verdicts import Clerk
+from services.evaluator.verdicts import VerdictWriter
 from services.evaluator.watch import PollingWatch
 from shared.answers import Answers
 from shared.checkpoints import CheckpointStore, spec_digest
@@ -150,7 +150,7 @@ class Evaluator:
         wall = self.wall = Wall()
         metrics = EvaluatorMetrics(self.registry)
         events = EventLog(wall=wall)
-        clerk = self.clerk = Clerk(evaluator=name, wall=wall)
+        verdicts = self.verdicts = VerdictWriter(evaluator=name, wall=wall)
         self.ledger = Ledger(
             volume=volume,
             policy=Policy.parse(policy),
@@ -165,7 +165,7 @@ class Evaluator:
             assessor=Assessor(
                 judge=self.judge,
                 exporter=self.exporter,
-                clerk=clerk,
+                verdicts=verdicts,
                 standings=Standings(keep=answers),
                 curves=Curves(on_problem=metrics.problem),
                 events=events,
@@ -173,7 +173,7 @@ class Evaluator:
                 on_open=lambda manifest: None,
                 clock=self.clock,
             ),
-            clerk=clerk,
+            verdicts=verdicts,
             closing=Closing(leases=LeaseWatch(clock=self.clock, expiry=expiry), events=events),
             events=events,
             metrics=metrics,

@@ -100,5 +100,5 @@ def test_a_second_evaluator_leaves_the_answers_of_a_standing_verdict_alone(judge
     judged = evaluator.judge.judge(
         read_spec(folder), {"w": np.float32([10, WRONG])}, source="here", wanted=lambda: True
     )
-    assert not evaluator.clerk.judged(folder, 10, "raw", judged, manifest_sha256="")
+    assert not evaluator.verdicts.judged(folder, 10, "raw", judged, manifest_sha256="")
     assert folder.answers(10, "raw").read_bytes() == before
