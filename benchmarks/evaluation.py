@@ -29,10 +29,10 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.report import Report, add_output
 from services.evaluator.assessor import Assessor
-from services.evaluator.curves import Curves
 from services.evaluator.events import EventLog
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.standings import Standings
+from services.evaluator.tensorboard import TensorBoardCurves
 from services.evaluator.verdicts import VerdictWriter
 from shared.checkpoints import CheckpointStore, spec_digest
 from shared.data.catalog import open_dataset
@@ -112,24 +112,24 @@ def tandem_side(volume: Volume, examples: int, threads: int) -> Callable[[], lis
     prepare_tensorflow(os.environ, device="cpu", threads=threads)
     # TensorFlow reads the environment when it is imported.
     from services.evaluator.export import OnnxExporter  # noqa: PLC0415
-    from services.evaluator.judge import TensorFlowJudge, Workshop  # noqa: PLC0415
+    from services.evaluator.judge import EvaluationCache, TensorFlowJudge  # noqa: PLC0415
     from shared.ml.weights import read_weights  # noqa: PLC0415
 
     registry = CollectorRegistry()
-    workshop = Workshop(volume=volume, cache_bytes=2**30)
+    cache = EvaluationCache(volume=volume, cache_bytes=2**30)
     assessor = Assessor(
-        judge=TensorFlowJudge(workshop=workshop),
-        exporter=OnnxExporter(workshop=workshop, keep=3, threads=threads),
+        judge=TensorFlowJudge(cache=cache),
+        exporter=OnnxExporter(cache=cache, keep=3, threads=threads),
         verdicts=VerdictWriter(evaluator="benchmark", wall=time.time),
         standings=Standings(keep=200),
-        curves=Curves(on_problem=lambda code: None),
+        curves=TensorBoardCurves(on_problem=lambda code: None),
         events=EventLog(wall=time.time),
         metrics=EvaluatorMetrics(registry),
         on_open=lambda manifest: None,
     )
     folder, spec = volume.run(RUN), spec_of(examples)
     write_record(folder.spec, spec)
-    weights = read_weights(workshop.network(spec).model)
+    weights = read_weights(cache.network(spec).model)
     random = np.random.default_rng(0)
 
     def exporting() -> float:

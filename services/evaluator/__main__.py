@@ -19,18 +19,18 @@ from prometheus_client import CollectorRegistry
 from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claims
 from services.evaluator.closing import Closing
-from services.evaluator.curves import Curves
-from services.evaluator.devices import Place
+from services.evaluator.devices import EvaluationDevice
 from services.evaluator.events import EventLog
+from services.evaluator.heartbeat import Heartbeat
 from services.evaluator.ledger import Ledger
 from services.evaluator.loop import EvaluationLoop
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.policy import Policy
 from services.evaluator.presence import Presence, take_name
-from services.evaluator.pulse import Pulse
 from services.evaluator.retries import Retries, Suspicions
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.standings import Standings
+from services.evaluator.tensorboard import TensorBoardCurves
 from services.evaluator.verdicts import VerdictWriter
 from services.evaluator.watch import watch_volume
 from shared import atomic, logs
@@ -95,16 +95,16 @@ def _evaluate(
     claims = Claims(owner=name, clock=time.monotonic, wall=time.time, expiry=settings.evaluator_lease_seconds)
     with leaving_in_time(stop, claims.release_all):
         os.nice(settings.evaluator_nice)
-        place = Place.parse(settings.evaluator_device)
-        place.prepare(os.environ, threads=settings.evaluator_threads)
-        place.check(gpus or _visible_gpus)
+        device = EvaluationDevice.parse(settings.evaluator_device)
+        device.prepare(os.environ, threads=settings.evaluator_threads)
+        device.check(gpus or _visible_gpus)
         # Imported only now: TensorFlow reads the environment when it is imported.
         import tensorflow  # noqa: PLC0415
 
         from services.evaluator.export import OnnxExporter  # noqa: PLC0415
-        from services.evaluator.judge import TensorFlowJudge, Workshop  # noqa: PLC0415
+        from services.evaluator.judge import EvaluationCache, TensorFlowJudge  # noqa: PLC0415
 
-        workshop = Workshop(
+        cache = EvaluationCache(
             volume=volume,
             cache_bytes=settings.evaluator_cache_megabytes * 2**20,
             own_modules=settings.model_modules,
@@ -115,7 +115,7 @@ def _evaluate(
         add_process(registry)
         metrics = EvaluatorMetrics(registry)
         events = EventLog(wall=time.time)
-        curves = Curves(on_problem=metrics.problem)
+        curves = TensorBoardCurves(on_problem=metrics.problem)
         verdicts = VerdictWriter(evaluator=name, wall=time.time)
         presence = Presence(path=volume.evaluator(name) / "status.json", name=name, versions=versions, wall=time.time)
         started = time.time()
@@ -141,12 +141,8 @@ def _evaluate(
             watch=watch,
             claims=claims,
             assessor=Assessor(
-                judge=TensorFlowJudge(
-                    workshop=workshop, recalibration_examples=settings.evaluator_recalibration_examples
-                ),
-                exporter=OnnxExporter(
-                    workshop=workshop, keep=settings.evaluator_exports, threads=settings.evaluator_threads
-                ),
+                judge=TensorFlowJudge(cache=cache, recalibration_examples=settings.evaluator_recalibration_examples),
+                exporter=OnnxExporter(cache=cache, keep=settings.evaluator_exports, threads=settings.evaluator_threads),
                 verdicts=verdicts,
                 standings=Standings(keep=settings.evaluator_answers),
                 curves=curves,
@@ -171,7 +167,7 @@ def _evaluate(
         with (
             _serving(settings, registry),
             contextlib.closing(watch),
-            Pulse(presence.beat, seconds=STATUS_SECONDS, name="status"),
+            Heartbeat(presence.beat, seconds=STATUS_SECONDS, name="status"),
         ):
             presence.beat()
             curves.catch_up(volume)

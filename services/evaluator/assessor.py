@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.evaluator.curves import Curves
 from services.evaluator.drift import drift_since_last
 from services.evaluator.events import EventLog
 from services.evaluator.judging import Exporter, Judge, Judged, NotExportableError, NotFiniteError
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.standings import Standings
+from services.evaluator.tensorboard import TensorBoardCurves
 from services.evaluator.verdicts import VerdictWriter
 from shared.checkpoints import Arrays, Checkpoint, CheckpointStore, read_spec
 from shared.errors import CorruptCheckpointError
@@ -60,7 +60,7 @@ class Assessor:
         exporter: Exporter,
         verdicts: VerdictWriter,
         standings: Standings,
-        curves: Curves,
+        curves: TensorBoardCurves,
         events: EventLog,
         metrics: EvaluatorMetrics,
         on_open: Callable[[CheckpointManifest], None],

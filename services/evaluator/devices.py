@@ -23,15 +23,15 @@ _OTHER_MAKERS = {"HIP_VISIBLE_DEVICES": "-1", "ROCR_VISIBLE_DEVICES": "-1"}
 
 
 @dataclass(frozen=True)
-class Place:
+class EvaluationDevice:
     """What to judge on; `number` is a GPU's."""
 
     kind: Literal["cpu", "gpu", "any"]
     number: int = 0
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
-        """The place that a setting names.
+    def parse(cls, text: str) -> "EvaluationDevice":
+        """The device that a setting names.
 
         Raises:
             SettingsError: It names none.
@@ -51,7 +51,7 @@ class Place:
         threads: int,
         modules: Mapping[str, ModuleType] = sys.modules,
     ) -> None:
-        """Prepares TensorFlow for `threads` processors and for the GPUs that this place has.
+        """Prepares TensorFlow for `threads` processors and for the GPUs that this device has.
 
         Raises:
             SettingsError: TensorFlow is imported already, which is too late; or the environment hides the GPU.

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from services.evaluator.export_retention import prune
 from services.evaluator.figures import Logits
 from services.evaluator.graph import INPUT, OUTPUT, ExchangeableGraph, convert
-from services.evaluator.judge import Workshop
+from services.evaluator.judge import EvaluationCache
 from services.evaluator.judging import Judged, NotExportableError
-from services.evaluator.keeping import prune
 from services.evaluator.verdicts import weights_and_decay
 from shared import atomic
 from shared.checkpoints import Arrays
@@ -40,7 +40,7 @@ class OnnxExporter:
     """Exports to ONNX; see `judging.Exporter`.
 
     Args:
-        workshop: Where networks come from.
+        cache: Where networks come from.
         keep: How many of a run's newest exports are kept, besides its best.
         threads: Processors that checking an export may use.
         wall: Seconds since the epoch.
@@ -50,13 +50,13 @@ class OnnxExporter:
     def __init__(
         self,
         *,
-        workshop: Workshop,
+        cache: EvaluationCache,
         keep: int,
         threads: int,
         wall: Callable[[], float] = time.time,
         graphs: int = 4,
     ) -> None:
-        self._workshop = workshop
+        self._cache = cache
         self._keep = keep
         self._threads = threads
         self._wall = wall
@@ -85,7 +85,7 @@ class OnnxExporter:
                     weights=decay[0],
                     decay=decay[1],
                     files={MODEL: FileRecord(size=digest.size, sha256=digest.sha256)},
-                    input_shape=self._workshop.dataset(spec).test.image_shape,
+                    input_shape=self._cache.dataset(spec).test.image_shape,
                     classes=judged.classes,
                     precision_at_1=judged.figures.precision_at_1,
                     greatest_difference=difference,
@@ -96,9 +96,9 @@ class OnnxExporter:
         return True
 
     def _graph(self, spec: RunSpec) -> ExchangeableGraph:
-        dataset = self._workshop.dataset(spec)
+        dataset = self._cache.dataset(spec)
         view = spec.augment.model_dump_json(include={"crop", "standardize"})
-        statistics = self._workshop.statistics(spec)
+        statistics = self._cache.statistics(spec)
         shapes = f"{dataset.test.image_shape} {len(dataset.classes)} {statistics}"
         key = f"{spec.model.model_dump_json()} {view} {shapes}"
         if key not in self._graphs:
@@ -114,10 +114,10 @@ class OnnxExporter:
     def _converted(self, spec: RunSpec) -> ExchangeableGraph | NotExportableError:
         try:
             return convert(
-                self._workshop.network(spec).model,
-                image_shape=self._workshop.dataset(spec).test.image_shape,
+                self._cache.network(spec).model,
+                image_shape=self._cache.dataset(spec).test.image_shape,
                 augment=spec.augment,
-                statistics=self._workshop.statistics(spec),
+                statistics=self._cache.statistics(spec),
             )
         except NotExportableError as error:
             return error  # it would be the same for each checkpoint, and take as long

@@ -53,7 +53,7 @@ class Network:
     statistics: tuple[Statistic, ...]
 
 
-class Workshop:
+class EvaluationCache:
     """Networks, data sets and prepared test pictures, kept between checkpoints.
 
     Args:
@@ -178,7 +178,7 @@ class TensorFlowJudge:
     """Judges weights; see `judging.Judge`.
 
     Args:
-        workshop: Keeps networks and pictures.
+        cache: Keeps networks and pictures.
         recalibration_examples: Pictures of the training split for batch normalisation's statistics to be taken anew
             from, of an average; 0: they are not.
         clock: Monotonic seconds.
@@ -187,11 +187,11 @@ class TensorFlowJudge:
     def __init__(
         self,
         *,
-        workshop: Workshop,
+        cache: EvaluationCache,
         recalibration_examples: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._workshop = workshop
+        self._cache = cache
         self._recalibration_examples = recalibration_examples
         self._clock = clock
 
@@ -200,8 +200,8 @@ class TensorFlowJudge:
     ) -> Judged:
         """Judges one kind of weights of one checkpoint; see `judging.Judge`."""
         started = self._clock()
-        dataset = self._workshop.dataset(spec)
-        network = self._workshop.network(spec)
+        dataset = self._cache.dataset(spec)
+        network = self._cache.network(spec)
         assign_variables(network.variables, weights, source=source)
         first: list[Any] = []
         tally = self._counted(spec, network, wanted=wanted, first=first)
@@ -223,8 +223,8 @@ class TensorFlowJudge:
         )
 
     def _counted(self, spec: RunSpec, network: Network, *, wanted: Callable[[], bool], first: list[Any]) -> Tally:
-        tally = Tally(classes=self._workshop.dataset(spec).classes, top_k=spec.evaluation.top_k)
-        for views, labels in self._workshop.batches(spec):
+        tally = Tally(classes=self._cache.dataset(spec).classes, top_k=spec.evaluation.top_k)
+        for views, labels in self._cache.batches(spec):
             if not wanted():
                 raise AbandonedError
             logits = network.logits(views).numpy()
@@ -237,7 +237,7 @@ class TensorFlowJudge:
         if not (self._recalibration_examples and network.statistics):
             return None
         started = self._clock()
-        batches = self._workshop.training_batches(spec, self._recalibration_examples)
+        batches = self._cache.training_batches(spec, self._recalibration_examples)
         examples = recalibrate(network.statistics, network.learn, batches, wanted=wanted)
         tally = self._counted(spec, network, wanted=wanted, first=[])
         if tally.not_finite:

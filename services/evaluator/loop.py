@@ -13,12 +13,12 @@ from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claim, Claims
 from services.evaluator.closing import Closing
 from services.evaluator.events import EventLog
+from services.evaluator.heartbeat import Heartbeat
 from services.evaluator.judging import AbandonedError
 from services.evaluator.ledger import Ledger
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.policy import Candidate
 from services.evaluator.presence import Presence
-from services.evaluator.pulse import Pulse
 from services.evaluator.retries import Retries, Suspicions
 from services.evaluator.verdicts import VerdictWriter
 from services.evaluator.watch import Watch
@@ -164,7 +164,7 @@ class EvaluationLoop:
         if claim is None:
             return False
         try:
-            with Pulse(claim.beat, seconds=self._beat_seconds, name="lease"):
+            with Heartbeat(claim.beat, seconds=self._beat_seconds, name="lease"):
                 self._presence.busy(candidate.run, candidate.step)
                 self._work(folder, candidate, claim)
         finally:

@@ -4,7 +4,7 @@ import os
 
 from pydantic import Field, field_validator
 
-from services.evaluator.devices import Place
+from services.evaluator.devices import EvaluationDevice
 from services.evaluator.policy import Policy
 from shared.errors import SettingsError
 from shared.layout import SLOT_NAME
@@ -66,9 +66,9 @@ class EvaluatorSettings(Settings):
 
     @field_validator("evaluator_device")
     @classmethod
-    def _is_place(cls, value: str) -> str:
+    def _is_device(cls, value: str) -> str:
         try:
-            Place.parse(value)
+            EvaluationDevice.parse(value)
         except SettingsError as error:
             raise ValueError(str(error)) from error
         return value

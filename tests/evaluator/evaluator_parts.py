@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 from services.evaluator.assessor import Assessor
 from services.evaluator.claims import Claims
 from services.evaluator.closing import Closing
-from services.evaluator.curves import Curves
 from services.evaluator.events import EventLog
 from services.evaluator.figures import Tally
 from services.evaluator.judging import AbandonedError, Judged
@@ -20,6 +19,7 @@ from services.evaluator.policy import Policy
 from services.evaluator.presence import Presence
 from services.evaluator.retries import Retries, Suspicions
 from services.evaluator.standings import Standings
+from services.evaluator.tensorboard import TensorBoardCurves
 from services.evaluator.verdicts import VerdictWriter
 from services.evaluator.watch import PollingWatch
 from shared.answers import Answers
@@ -167,7 +167,7 @@ class Evaluator:
                 exporter=self.exporter,
                 verdicts=verdicts,
                 standings=Standings(keep=answers),
-                curves=Curves(on_problem=metrics.problem),
+                curves=TensorBoardCurves(on_problem=metrics.problem),
                 events=events,
                 metrics=metrics,
                 on_open=lambda manifest: None,

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from services.evaluator.export import MODEL, OnnxExporter, compare
 from services.evaluator.graph import convert
-from services.evaluator.judge import TensorFlowJudge, Workshop
+from services.evaluator.judge import EvaluationCache, TensorFlowJudge
 from services.evaluator.judging import NotExportableError
 from shared.layout import MANIFEST, listed_steps
 from shared.ml.models import build_model
@@ -31,13 +31,13 @@ def spec_of(model="tutorial", *, standardize="image", crop=12):
 
 
 @pytest.fixture
-def workshop(volume):
-    return Workshop(volume=volume, cache_bytes=2**20)
+def evaluation_cache(volume):
+    return EvaluationCache(volume=volume, cache_bytes=2**20)
 
 
 @pytest.fixture
-def exporter(workshop):
-    return OnnxExporter(workshop=workshop, keep=2, threads=1)
+def exporter(evaluation_cache):
+    return OnnxExporter(cache=evaluation_cache, keep=2, threads=1)
 
 
 @pytest.fixture
@@ -45,17 +45,17 @@ def folder(runs):
     return runs.run()
 
 
-def weights_of(workshop, spec, seed=0):
+def weights_of(evaluation_cache, spec, seed=0):
     random = np.random.default_rng(seed)
-    arrays = {variable.path: variable.numpy() for variable in workshop.network(spec).model.weights}
+    arrays = {variable.path: variable.numpy() for variable in evaluation_cache.network(spec).model.weights}
     noise = {name: (0.2 * random.standard_normal(array.shape)).astype(array.dtype) for name, array in arrays.items()}
     whole = {name: array + noise[name] for name, array in arrays.items()}
     return {name: np.abs(array) if name.endswith("moving_variance") else array for name, array in whole.items()}
 
 
-def export(exporter, workshop, folder, spec, *, step, seed=0):
-    weights = weights_of(workshop, spec, seed)
-    judged = TensorFlowJudge(workshop=workshop).judge(spec, weights, source="here", wanted=lambda: True)
+def export(exporter, evaluation_cache, folder, spec, *, step, seed=0):
+    weights = weights_of(evaluation_cache, spec, seed)
+    judged = TensorFlowJudge(cache=evaluation_cache).judge(spec, weights, source="here", wanted=lambda: True)
     made = exporter.export(folder, spec, step=step, kind=KIND, weights=weights, judged=judged)
     return made, weights, judged
 
@@ -66,10 +66,12 @@ def answers(data, images):
 
 @pytest.mark.parametrize("model", ["tutorial", "resnet-small", "slim", "paired"])
 @pytest.mark.parametrize("standardize", ["image", "dataset"])
-def test_an_export_takes_uint8_pictures_and_answers_what_was_judged(exporter, workshop, folder, model, standardize):
+def test_an_export_takes_uint8_pictures_and_answers_what_was_judged(
+    exporter, evaluation_cache, folder, model, standardize
+):
     spec = spec_of(model, standardize=standardize)
     for step, seed in ((10, 1), (20, 2)):
-        _, _, judged = export(exporter, workshop, folder, spec, step=step, seed=seed)
+        _, _, judged = export(exporter, evaluation_cache, folder, spec, step=step, seed=seed)
         data = (folder.export(step) / MODEL).read_bytes()
         for count in (1, 33):
             images = judged.images[:count]
@@ -80,9 +82,9 @@ def test_an_export_takes_uint8_pictures_and_answers_what_was_judged(exporter, wo
         np.testing.assert_array_equal(found.argmax(1), judged.logits.argmax(1))
 
 
-def test_an_export_says_what_it_is(exporter, workshop, folder):
+def test_an_export_says_what_it_is(exporter, evaluation_cache, folder):
     spec = spec_of()
-    made, _, judged = export(exporter, workshop, folder, spec, step=10)
+    made, _, judged = export(exporter, evaluation_cache, folder, spec, step=10)
     assert made
     manifest = read_record(folder.export(10) / MANIFEST, ExportManifest)
     assert (manifest.run, manifest.step, manifest.weights, manifest.decay) == (folder.id, 10, "ema", 0.9999)
@@ -95,10 +97,10 @@ def test_an_export_says_what_it_is(exporter, workshop, folder):
 
 
 @pytest.mark.parametrize("model", ["tutorial", "resnet-small", "slim", "paired"])
-def test_weights_are_exchanged_bit_by_bit_and_nothing_else_differs(workshop, model):
+def test_weights_are_exchanged_bit_by_bit_and_nothing_else_differs(evaluation_cache, model):
     spec = spec_of(model)
-    network = workshop.network(spec).model
-    one, two = weights_of(workshop, spec, 1), weights_of(workshop, spec, 2)
+    network = evaluation_cache.network(spec).model
+    one, two = weights_of(evaluation_cache, spec, 1), weights_of(evaluation_cache, spec, 2)
     assign_weights(network, one, source="here")
     graph = convert(network, image_shape=(32, 32, 3), augment=spec.augment, statistics=None)
     exchanged = onnx.load_from_string(graph.with_weights(two))
@@ -141,32 +143,32 @@ def test_the_banded_response_normalisation_of_an_export_is_that_of_tensorflow_wi
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_step_is_exported_once(exporter, workshop, folder):
-    assert export(exporter, workshop, folder, spec_of(), step=10, seed=1)[0] is True
+def test_a_step_is_exported_once(exporter, evaluation_cache, folder):
+    assert export(exporter, evaluation_cache, folder, spec_of(), step=10, seed=1)[0] is True
     before = (folder.export(10) / MODEL).read_bytes()
-    assert export(exporter, workshop, folder, spec_of(), step=10, seed=2)[0] is False
+    assert export(exporter, evaluation_cache, folder, spec_of(), step=10, seed=2)[0] is False
     assert (folder.export(10) / MODEL).read_bytes() == before
 
 
-def test_the_best_and_the_newest_exports_are_kept(exporter, workshop, folder):
+def test_the_best_and_the_newest_exports_are_kept(exporter, evaluation_cache, folder):
     precisions = {}
     for step in range(10, 70, 10):
-        _, _, judged = export(exporter, workshop, folder, spec_of(), step=step, seed=step)
+        _, _, judged = export(exporter, evaluation_cache, folder, spec_of(), step=step, seed=step)
         precisions[step] = judged.figures.precision_at_1
     best = [step for step, precision in precisions.items() if precision == max(precisions.values())]
     assert set(listed_steps(folder.exports)) == {50, 60, best[0], best[-1]}
 
 
-def test_what_a_killed_evaluator_left_half_written_is_removed(exporter, workshop, folder):
+def test_what_a_killed_evaluator_left_half_written_is_removed(exporter, evaluation_cache, folder):
     left = folder.exports / ".tmp-10-1-abcd"
     left.mkdir(parents=True)
-    export(exporter, workshop, folder, spec_of(), step=10)
+    export(exporter, evaluation_cache, folder, spec_of(), step=10)
     assert not left.exists()
 
 
-def test_an_export_that_answers_differently_is_not_committed(exporter, workshop, folder):
+def test_an_export_that_answers_differently_is_not_committed(exporter, evaluation_cache, folder):
     spec = spec_of()
-    _, weights, judged = export(exporter, workshop, folder, spec, step=10)
+    _, weights, judged = export(exporter, evaluation_cache, folder, spec, step=10)
     weights["softmax_linear/bias"][3] += 1.0
     with pytest.raises(NotExportableError, match="logits"):
         exporter.export(folder, spec, step=20, kind=KIND, weights=weights, judged=judged)
@@ -186,10 +188,12 @@ def test_a_network_that_onnx_cannot_express_says_why():
         convert(Strange(), image_shape=(32, 32, 3), augment=AugmentSpec(crop=12), statistics=None)
 
 
-def test_weights_of_other_names_do_not_enter_a_graph(workshop):
+def test_weights_of_other_names_do_not_enter_a_graph(evaluation_cache):
     spec = spec_of()
-    graph = convert(workshop.network(spec).model, image_shape=(32, 32, 3), augment=spec.augment, statistics=None)
-    weights = weights_of(workshop, spec)
+    graph = convert(
+        evaluation_cache.network(spec).model, image_shape=(32, 32, 3), augment=spec.augment, statistics=None
+    )
+    weights = weights_of(evaluation_cache, spec)
     weights["conv9/kernel"] = weights.pop("conv1/kernel")
     with pytest.raises(NotExportableError, match="conv1/kernel, conv9/kernel"):
         graph.with_weights(weights)
@@ -206,9 +210,9 @@ def test_answers_may_differ_by_a_share_of_the_greatest_logit():
         compare(judged[:, :1], judged)
 
 
-def test_no_export_is_made_of_a_run_that_was_removed_meanwhile(exporter, workshop, folder):
+def test_no_export_is_made_of_a_run_that_was_removed_meanwhile(exporter, evaluation_cache, folder):
     spec = spec_of()
     folder.root.rename(folder.root.with_name(".trash"))
     with pytest.raises(FileNotFoundError):
-        export(exporter, workshop, folder, spec, step=10)
+        export(exporter, evaluation_cache, folder, spec, step=10)
     assert not folder.root.exists()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.evaluator.keeping import prune
+from services.evaluator.export_retention import prune
 from shared.locks import exclusive_lock
 from tests.processes.constant_models import export, logits
 from tests.processes.serving import CLASSES, RUN, Gateway, png, serving, until

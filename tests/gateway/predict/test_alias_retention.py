@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.evaluator.keeping import prune
+from services.evaluator.export_retention import prune
 from services.gateway.predict.aliases import BEST, LATEST
 from shared.errors import ConflictError
 from shared.layout import listed_steps

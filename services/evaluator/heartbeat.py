@@ -8,7 +8,7 @@ from types import TracebackType
 _LOG = logging.getLogger(__name__)
 
 
-class Pulse:
+class Heartbeat:
     """Calls `beat` every `seconds` from entering a `with` block until leaving it.
 
     What `beat` raises is logged and the next beat tried: a heartbeat that misses is noticed by whoever listens to it.
@@ -20,7 +20,7 @@ class Pulse:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def __enter__(self) -> "Pulse":
+    def __enter__(self) -> "Heartbeat":
         self._thread.start()
         return self
 

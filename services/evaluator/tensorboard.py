@@ -25,7 +25,7 @@ _WASTE = 8
 SMALL_BYTES = 2**20
 
 
-class Curves:
+class TensorBoardCurves:
     """Keeps the curves of runs up to date with their verdicts, together with other evaluators of the volume.
 
     What cannot be written stops nothing: it is counted, logged once until it can be, and caught up with later.

@@ -1,6 +1,6 @@
 import pytest
 
-from services.evaluator.keeping import superfluous
+from services.evaluator.export_retention import dispensable
 from shared.records import Alias, Aliases, Canary, Move
 
 
@@ -16,13 +16,13 @@ from shared.records import Alias, Aliases, Canary, Move
     ],
 )
 def test_retention_gives_up_neither_the_best_nor_the_newest(precisions, gone):
-    assert superfluous(precisions, keep=2) == gone
+    assert dispensable(precisions, keep=2) == gone
 
 
 def test_retention_keeps_what_aliases_need_and_everything_while_that_is_unknown():
     precisions = [(step, step / 10) for step in range(1, 9)]
-    assert superfluous(precisions, keep=1, held=frozenset({2, 5})) == [1, 3, 4, 6, 7]
-    assert superfluous(precisions, keep=1, held=None) == []
+    assert dispensable(precisions, keep=1, held=frozenset({2, 5})) == [1, 3, 4, 6, 7]
+    assert dispensable(precisions, keep=1, held=None) == []
 
 
 def moves(*steps):

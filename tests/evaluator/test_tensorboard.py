@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from services.evaluator.curves import Curves
+from services.evaluator.tensorboard import TensorBoardCurves
 from shared.eventfiles import newest_file
 from shared.records import Verdict, write_record
 from shared.spec import CadenceSpec
@@ -21,7 +21,7 @@ def problems():
 
 @pytest.fixture
 def curves(problems):
-    return Curves(on_problem=problems.append)
+    return TensorBoardCurves(on_problem=problems.append)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_reader_that_is_looking_sees_the_steps_that_came_later(curves, runs, f
 
 
 def test_a_file_full_of_repetitions_is_made_anew_under_the_eyes_of_a_reader(problems, runs, folder):
-    curves = Curves(on_problem=problems.append, small_bytes=0)
+    curves = TensorBoardCurves(on_problem=problems.append, small_bytes=0)
     judge(folder, 100, 0.1)
     curves.draw(folder, runs.spec, "raw")
     board = read_board(folder.tensorboard("eval") / "raw")
@@ -168,7 +168,7 @@ def test_curves_that_cannot_be_drawn_are_counted_told_once_and_caught_up(curves,
 
 def _judge_and_draw(volume, run, spec, steps):
     folder = volume.run(run)
-    curves = Curves(on_problem=lambda code: None)
+    curves = TensorBoardCurves(on_problem=lambda code: None)
     for step in steps:
         judge(folder, step, step / 100)
         curves.draw(folder, spec, "raw")

@@ -22,11 +22,11 @@ def prune(folder: RunFolder, *, keep: int) -> None:
     Raises:
         OSError: One could not be removed.
     """
-    for step in superfluous(_precisions(folder), keep=keep, held=_held(folder)):
+    for step in dispensable(_precisions(folder), keep=keep, held=_held(folder)):
         atomic.remove_folder(folder.export(step))
 
 
-def superfluous(
+def dispensable(
     precisions: Sequence[tuple[int, float]], *, keep: int, held: frozenset[int] | None = frozenset()
 ) -> list[int]:
     """Which exports retention gives up: all but the newest `keep` and the best, of equals the oldest and the newest.
