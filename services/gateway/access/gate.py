@@ -13,10 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway import errors
 from services.gateway.access.audit import CALL, Audit, Call
+from services.gateway.access.cross_origin import refuse_cross_origin
 from services.gateway.access.keyring import ANYBODY, Caller, Keyring, require
 from services.gateway.access.rates import Rates, client_of
 from services.gateway.access.scopes import Entry, entries, find
-from services.gateway.access.strangers import refuse_strangers
 from shared.errors import ForbiddenError, RateLimitedError, TandemError, UnauthenticatedError
 
 
@@ -103,7 +103,7 @@ class Gate:
             raise
         scope.setdefault(CALL, Call(caller=caller))
         if self._local_only:
-            refuse_strangers(scope["method"], scope["headers"])
+            refuse_cross_origin(scope["method"], scope["headers"])
         require(caller, entry.needs.scopes)
         return caller
 

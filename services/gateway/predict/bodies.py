@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pydantic_core
 
-from services.gateway.predict.headers import looks_like_image
+from services.gateway.predict.image_headers import looks_like_image
 from services.gateway.predict.images import ImageLimits, decode_image, inspect_image
 from services.gateway.predict.models import Images
 from services.gateway.predict.multipart import MULTIPART, files

@@ -22,7 +22,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from services.gateway.predict.headers import Header, read_header
+from services.gateway.predict.image_headers import ImageHeader, read_header
 from shared.errors import ImageCorruptError, ImageError, ImageFormatError, ImageTooLargeError
 
 Pixels = npt.NDArray[np.uint8]
@@ -54,7 +54,7 @@ class ImageLimits:
     side: int = 2**14
 
 
-def inspect_image(data: bytes, *, limits: ImageLimits) -> Header:
+def inspect_image(data: bytes, *, limits: ImageLimits) -> ImageHeader:
     """The header of a picture that is within the limits; nothing is decoded. Raises like `decode_image`."""
     if len(data) > limits.bytes:
         raise ImageTooLargeError(f"is {len(data):,} bytes long; {limits.bytes:,} are taken", hint="Scale it down")
@@ -67,7 +67,7 @@ def inspect_image(data: bytes, *, limits: ImageLimits) -> Header:
     return header
 
 
-def decode_image(header: Header, *, height: int, width: int) -> Pixels:
+def decode_image(header: ImageHeader, *, height: int, width: int) -> Pixels:
     """A picture as the model takes it. Safe from several threads.
 
     Args:

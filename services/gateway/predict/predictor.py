@@ -21,8 +21,8 @@ from typing import Any
 from services.gateway.arrival import arriving
 from services.gateway.predict.aliases import BEST, AliasBook, Tell
 from services.gateway.predict.inbox import Inbox, Order, Result
-from services.gateway.predict.memory import Key, ModelMemory
 from services.gateway.predict.metrics import PredictMetrics
+from services.gateway.predict.model_cache import Key, ModelCache
 from services.gateway.predict.models import LoadedModel
 from services.gateway.predict.promotion import Promotion
 from services.gateway.predict.store import Catalog, Export, ExportStore, RunExports
@@ -67,7 +67,7 @@ class Predictor:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._book = AliasBook(volume=volume, clock=wall, tell=tell, metrics=metrics)
-        self._memory = ModelMemory(load=load, metrics=metrics, clock=clock, most=max_loaded)
+        self._memory = ModelCache(load=load, metrics=metrics, clock=clock, most=max_loaded)
         self._promotion = Promotion(
             book=self._book,
             volume=volume,

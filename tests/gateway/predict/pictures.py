@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from services.gateway.predict.headers import MOST_CHUNKS
+from services.gateway.predict.image_headers import MOST_CHUNKS
 from services.gateway.predict.images import ImageLimits
 
 LIMITS = ImageLimits()

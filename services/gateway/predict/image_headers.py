@@ -37,7 +37,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class ImageHeader:
     """What is known before decoding.
 
     Attributes:
@@ -60,7 +60,7 @@ def looks_like_image(data: bytes) -> bool:
     return data.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: bytes) -> ImageHeader:
     """The header of a picture.
 
     Raises:
@@ -82,7 +82,7 @@ def read_header(data: bytes) -> Header:
     return header
 
 
-def _png(data: bytes) -> Header:
+def _png(data: bytes) -> ImageHeader:
     if len(data) < 33:
         raise ImageTruncatedError("ends inside of its header")
     if data[8:16] != b"\x00\x00\x00\rIHDR":
@@ -113,12 +113,12 @@ def _png(data: bytes) -> Header:
             if not pixels:
                 raise ImageCorruptError("has no pixels")
             kept_data = b"".join(kept) if dropped else data
-            return Header("png", width, height, kept_data, b"".join(pixels) if plain else None)
+            return ImageHeader("png", width, height, kept_data, b"".join(pixels) if plain else None)
         at = end
     raise ImageCorruptError(f"has more than {MOST_CHUNKS} chunks")
 
 
-def _jpeg(data: bytes) -> Header:
+def _jpeg(data: bytes) -> ImageHeader:
     at = 2
     for _ in range(MOST_SEGMENTS):
         while data[at : at + 2] == b"\xff\xff":
@@ -141,7 +141,7 @@ def _jpeg(data: bytes) -> Header:
     raise ImageCorruptError(f"has more than {MOST_SEGMENTS} segments")
 
 
-def _jpeg_frame(data: bytes, at: int) -> Header:
+def _jpeg_frame(data: bytes, at: int) -> ImageHeader:
     if at + 9 > len(data):
         raise ImageTruncatedError("ends inside of its frame header")
     if data.find(_END_OF_IMAGE, at) < 0:
@@ -149,10 +149,10 @@ def _jpeg_frame(data: bytes, at: int) -> Header:
     if data.count(_START_OF_SCAN, at) > MOST_SCANS:
         raise ImageCorruptError(f"has more than {MOST_SCANS} scans")
     height, width = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
-    return Header("jpeg", width, height, data)
+    return ImageHeader("jpeg", width, height, data)
 
 
-def _webp(data: bytes) -> Header:
+def _webp(data: bytes) -> ImageHeader:
     if len(data) < 30 or int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise ImageTruncatedError("is shorter than it says")
     kind = data[12:16]
@@ -168,4 +168,4 @@ def _webp(data: bytes) -> Header:
         height = int.from_bytes(data[28:30], "little") & 0x3FFF
     else:
         raise ImageCorruptError("has no pixels")
-    return Header("webp", width, height, data)
+    return ImageHeader("webp", width, height, data)

@@ -15,7 +15,7 @@ _HINT = "Let it ask for keys (TANDEM_GATEWAY_KEYS); `tandem keys create` makes t
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def refuse_strangers(method: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+def refuse_cross_origin(method: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Refuses what a page of somebody else may have sent. For gateways that ask for no key.
 
     Args:

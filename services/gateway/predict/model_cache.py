@@ -36,7 +36,7 @@ class _Failed:
     retry: float
 
 
-class ModelMemory:
+class ModelCache:
     """Holds models.
 
     Args:

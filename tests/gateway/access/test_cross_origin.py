@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway.access.strangers import refuse_strangers
+from services.gateway.access.cross_origin import refuse_cross_origin
 from shared.errors import ForbiddenError
 
 HERE = "127.0.0.1:8000"
@@ -18,7 +18,7 @@ def headers(**given: str) -> list[tuple[bytes, bytes]]:
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "LOCALHOST", "127.8.9.1", "[::1]:8000", "[::1]"])
 def test_a_program_on_this_machine_may_do_everything(host: str):
     for method in ("GET", "POST", "DELETE"):
-        refuse_strangers(method, headers(host=host.lower()))
+        refuse_cross_origin(method, headers(host=host.lower()))
 
 
 @pytest.mark.parametrize(
@@ -27,24 +27,24 @@ def test_a_program_on_this_machine_may_do_everything(host: str):
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_name_that_means_this_machine_all_of_a_sudden_opens_nothing(method: str, host: str):
     with pytest.raises(ForbiddenError, match="names of this machine alone"):
-        refuse_strangers(method, headers(host=host))
+        refuse_cross_origin(method, headers(host=host))
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8000"])
 def test_a_page_from_elsewhere_changes_nothing(origin: str):
     with pytest.raises(ForbiddenError, match="pages from elsewhere"):
-        refuse_strangers("POST", headers(origin=origin))
+        refuse_cross_origin("POST", headers(origin=origin))
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_what_a_browser_calls_foreign_changes_nothing_even_without_an_origin(site: str):
     with pytest.raises(ForbiddenError):
-        refuse_strangers("POST", headers(sec_fetch_site=site))
-    refuse_strangers("GET", headers(sec_fetch_site=site))  # a link; its page cannot read the answer
+        refuse_cross_origin("POST", headers(sec_fetch_site=site))
+    refuse_cross_origin("GET", headers(sec_fetch_site=site))  # a link; its page cannot read the answer
 
 
 def test_the_gateways_own_page_may_do_everything():
-    refuse_strangers("POST", headers(origin=f"http://{HERE}", sec_fetch_site="same-origin"))
+    refuse_cross_origin("POST", headers(origin=f"http://{HERE}", sec_fetch_site="same-origin"))
 
 
 def test_the_gate_refuses_writes_it_down_and_leaves_health_to_everybody(bench: Any):
