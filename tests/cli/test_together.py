@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from services.cli.screen import Screen
-from services.cli.up.children import Keeper
+from services.cli.up.children import Supervisor
 from services.cli.up.picture import TestPicture
 from services.cli.up.plan import Plan
 from services.cli.up.together import Together
@@ -64,7 +64,7 @@ class Scene:
         self.verdicts: list[dict[str, Any]] = []
         self.together = Together(
             plan=PLAN,
-            keeper=Keeper(children=(), clock=Clock()),
+            supervisor=Supervisor(children=(), clock=Clock()),
             client=self.gateway.client(),
             picture=lambda: TestPicture(path=Path("/volume/up/shapes-test-7.png"), number=7, label="ring", data=b"png"),
             screen=Screen(console=Console(file=self.output, width=200), clock=Clock(), interval=0),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.up.children import Child, ChildError, Keeper
+from services.cli.up.children import Child, ChildError, Supervisor
 from services.cli.up.leftovers import MARK, kill_marked, marked, stop_leftovers
 
 SLEEPER = "import time; print('awake', flush=True); time.sleep(600)"
@@ -43,76 +43,76 @@ def awake(child: Child) -> bool:
 
 def test_child_is_asked_and_stops(make: Callable[..., Child]) -> None:
     child = make(SLEEPER)
-    keeper = Keeper(children=[child], clock=time.monotonic)
-    keeper.start()
+    supervisor = Supervisor(children=[child], clock=time.monotonic)
+    supervisor.start()
     until(lambda: awake(child))
-    assert keeper.check() == []
-    assert keeper.stop(grace=DEADLINE, wait=time.sleep) == []
+    assert supervisor.check() == []
+    assert supervisor.stop(grace=DEADLINE, wait=time.sleep) == []
     assert child.exit_code() == -signal.SIGTERM
 
 
 def test_child_that_will_not_stop_is_killed_and_named(make: Callable[..., Child]) -> None:
     child = make(STUBBORN)
-    keeper = Keeper(children=[child], clock=time.monotonic)
-    keeper.start()
+    supervisor = Supervisor(children=[child], clock=time.monotonic)
+    supervisor.start()
     until(lambda: awake(child))
-    assert keeper.stop(grace=0.2, wait=time.sleep) == ["sleeper"]
+    assert supervisor.stop(grace=0.2, wait=time.sleep) == ["sleeper"]
     assert child.exit_code() == -signal.SIGKILL
 
 
 def test_dead_child_is_told_of_with_its_last_words_and_started_again(make: Callable[..., Child]) -> None:
     now = 0.0
     child = make("import sys; print('one'); print('no memory left', file=sys.stderr); sys.exit(7)")
-    keeper = Keeper(children=[child], clock=lambda: now)
-    keeper.start()
+    supervisor = Supervisor(children=[child], clock=lambda: now)
+    supervisor.start()
     first = child.pid
     until(lambda: not child.alive())
-    (line,) = keeper.check()
+    (line,) = supervisor.check()
     assert "exit code 7" in line and "no memory left" in line and str(child.log) in line and "\n" not in line
-    assert keeper.check() == [] and child.pid == first, "it waits before it starts it again"
+    assert supervisor.check() == [] and child.pid == first, "it waits before it starts it again"
     now = 0.5
-    keeper.check()
+    supervisor.check()
     assert child.pid != first
 
 
 def test_child_that_dies_too_often_is_given_up(make: Callable[..., Child]) -> None:
     now = 0.0
     child = make("import sys; sys.exit(7)")
-    keeper = Keeper(children=[child], clock=lambda: now, limit=2)
-    keeper.start()
+    supervisor = Supervisor(children=[child], clock=lambda: now, limit=2)
+    supervisor.start()
     pauses = []
     for _ in range(2):
         until(lambda: not child.alive())
-        (line,) = keeper.check()
+        (line,) = supervisor.check()
         pauses.append(line.rsplit(" in ", 1)[1])
         now += 100
-        keeper.check()
+        supervisor.check()
     until(lambda: not child.alive())
     with pytest.raises(ChildError, match="restarted 2 times"):
-        keeper.check()
+        supervisor.check()
     assert pauses == ["0.5 s", "1 s"]
 
 
 def test_old_deaths_are_forgotten_after_a_long_life(make: Callable[..., Child]) -> None:
     now = 0.0
     child = make("import sys; sys.exit(7)")
-    keeper = Keeper(children=[child], clock=lambda: now, limit=1, steady=60)
-    keeper.start()
+    supervisor = Supervisor(children=[child], clock=lambda: now, limit=1, steady=60)
+    supervisor.start()
     for _ in range(4):
         until(lambda: not child.alive())
         now += 100
-        assert keeper.check()
+        assert supervisor.check()
         now += 100
-        keeper.check()
+        supervisor.check()
 
 
 def test_child_with_bad_input_is_not_started_again(make: Callable[..., Child]) -> None:
     child = make("import sys; print('--port: not a port'); sys.exit(2)")
-    keeper = Keeper(children=[child], clock=time.monotonic)
-    keeper.start()
+    supervisor = Supervisor(children=[child], clock=time.monotonic)
+    supervisor.start()
     until(lambda: not child.alive())
     with pytest.raises(ChildError, match="not a port"):
-        keeper.check()
+        supervisor.check()
 
 
 def test_last_words_are_of_this_start_and_not_of_an_earlier_one(make: Callable[..., Child]) -> None:

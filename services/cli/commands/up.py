@@ -18,7 +18,7 @@ from services.cli.commands.data import fetch_cifar10
 from services.cli.commands.options import Json
 from services.cli.screen import Screen
 from services.cli.session import Session
-from services.cli.up.children import Child, Keeper
+from services.cli.up.children import Child, Supervisor
 from services.cli.up.leftovers import MARK, kill_marked, stop_leftovers
 from services.cli.up.picture import TestPicture, write_test_picture
 from services.cli.up.plan import Plan, Planner
@@ -76,18 +76,20 @@ def up(
             screen.line(
                 f"port {PORT} is taken; the gateway listens on {chosen}: export TANDEM_URL=http://{HOST}:{chosen}"
             )
-        keeper = Keeper(children=_children(root, chosen), clock=time.monotonic)
+        supervisor = Supervisor(children=_children(root, chosen), clock=time.monotonic)
         with connect(f"http://{HOST}:{chosen}", key=session.key) as client:
-            together = _together(plan, place, keeper, client, screen, keep=keep)
+            together = _together(plan, place, supervisor, client, screen, keep=keep)
             code = together.run()
         if as_json:
             session.show_json(together.result)
         return code
 
 
-def _together(plan: Plan, volume: Volume, keeper: Keeper, client: Client, screen: Screen, *, keep: bool) -> Together:
+def _together(
+    plan: Plan, volume: Volume, supervisor: Supervisor, client: Client, screen: Screen, *, keep: bool
+) -> Together:
     def kill(code: int) -> None:
-        keeper.kill()
+        supervisor.kill()
         kill_marked(volume.root, "services.trainer")
         os._exit(code)
 
@@ -100,7 +102,7 @@ def _together(plan: Plan, volume: Volume, keeper: Keeper, client: Client, screen
     signal.signal(signal.SIGHUP, lambda *_: stop.set())  # the terminal was closed
     return Together(
         plan=plan,
-        keeper=keeper,
+        supervisor=supervisor,
         client=client,
         picture=picture,
         screen=screen,

@@ -98,7 +98,7 @@ class Child:
         return " | ".join(deque((line.strip() for line in text.splitlines() if line.strip()), maxlen=lines))
 
 
-class Keeper:
+class Supervisor:
     """Keeps children alive: one that dies is started again, after a pause that doubles, a bounded number of times.
 
     Args:

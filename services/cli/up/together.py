@@ -7,7 +7,7 @@ from services.cli.client import Client
 from services.cli.client.views import Evaluation, Run
 from services.cli.output import answer_of, progress_text, source_of
 from services.cli.screen import Screen
-from services.cli.up.children import Keeper
+from services.cli.up.children import Supervisor
 from services.cli.up.judgements import Judgements
 from services.cli.up.picture import TestPicture
 from services.cli.up.plan import Plan
@@ -30,7 +30,7 @@ class Together:
 
     Args:
         plan: What to train.
-        keeper: Keeps the gateway and the evaluator.
+        supervisor: Keeps the gateway and the evaluator.
         client: Of that gateway.
         picture: Makes the test picture to classify at the end.
         screen: What the user sees.
@@ -49,7 +49,7 @@ class Together:
         self,
         *,
         plan: Plan,
-        keeper: Keeper,
+        supervisor: Supervisor,
         client: Client,
         picture: Callable[[], TestPicture],
         screen: Screen,
@@ -60,7 +60,7 @@ class Together:
         poll: float = 0.5,
     ) -> None:
         self._plan = plan
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._client = client
         self._picture = picture
         self._screen = screen
@@ -82,7 +82,7 @@ class Together:
             TandemError: A process could not be kept alive, or the gateway refused the run. All is stopped by then.
         """
         try:
-            self._keeper.start()
+            self._supervisor.start()
             with self._screen.live():
                 return self._to_the_end()
         except Stopped:
@@ -175,7 +175,7 @@ class Together:
                     latest = run.latest
                     self._tell(judgements.add(self._client.evaluations(run.id)))
             except UnavailableError:
-                continue  # a gateway that died is the keeper's to tell of and to start again
+                continue  # a gateway that died is the supervisor's to tell of and to start again
         self._screen.line(f"{run.state:<12}{run.id} at step {run.step:,} of {run.steps:,}")
         return run
 
@@ -220,7 +220,7 @@ class Together:
     def _pause(self, text: str, share: float | None) -> None:
         """Shows progress, looks after the children, and waits for a moment."""
         self._screen.progress(text, share)
-        self._tell(self._keeper.check())
+        self._tell(self._supervisor.check())
         if self._stop.wait(self._poll):
             raise Stopped
 
@@ -232,7 +232,7 @@ class Together:
         asked = self._stop.is_set() and not self._over
         if asked:
             self._screen.line("stopping    the trainer commits a checkpoint first; Ctrl-C again kills")
-        late = self._keeper.stop(grace=STOP_SECONDS, wait=self._sleep)
+        late = self._supervisor.stop(grace=STOP_SECONDS, wait=self._sleep)
         if late:
             self._screen.line(f"killed      {', '.join(late)}: had not stopped after {STOP_SECONDS:g} s")
         elif asked:
