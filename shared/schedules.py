@@ -25,7 +25,7 @@ def learning_rate(spec: RateSpec, step: int, *, steps: int, steps_per_epoch: flo
             return _one_cycle(spec, step / steps)
 
 
-def course(spec: RunSpec, *, examples: int, points: int) -> list[tuple[int, float]]:
+def rate_curve(spec: RunSpec, *, examples: int, points: int) -> list[tuple[int, float]]:
     """Step and learning rate at evenly spaced steps, the first and the last one of the run included.
 
     Args:

@@ -80,7 +80,7 @@ def training_view(
         float32 [n, crop, crop, channels].
     """
     chances = Chances.draw(seed=seed, step=step, batch_size=batch_size).part(first, tf.shape(images)[0])
-    return cut_out(standardize(distort(images, augment, chances), augment, statistics), augment, chances)
+    return cutout(standardize(distort(images, augment, chances), augment, statistics), augment, chances)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def standardize(view: Any, augment: AugmentSpec, statistics: ChannelStatistics |
     return tf.reshape(centred / tf.maximum(deviation, floor), [-1, *view.shape[1:]])
 
 
-def cut_out(view: Any, augment: AugmentSpec, chances: Chances) -> Any:
+def cutout(view: Any, augment: AugmentSpec, chances: Chances) -> Any:
     """Sets a square of each picture to zero, which is grey once it is standardised (Cutout, DeVries and Taylor 2017).
 
     The square lies within the picture and is `cutout` wide, wherever it lies: what is hidden is the same each time.

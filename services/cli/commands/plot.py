@@ -13,7 +13,7 @@ from services.cli.plots.steadiness import Curve, precision_curves, steadiness, s
 from services.cli.session import Session, find_run
 from shared import recipes
 from shared.errors import InputError, NotFoundError
-from shared.schedules import course
+from shared.schedules import rate_curve
 from shared.spec import ExponentialRate, RunSpec, overlay, parse_spec
 
 app = typer.Typer(help="Draw what a recipe's settings mean, or what came of a run.", no_args_is_help=True)
@@ -45,7 +45,7 @@ def plot_rate(
     """Draw the learning rate over the steps of a run."""
     session: Session = context.obj
     spec = _spec(recipe, settings or [], steps)
-    curve = course(spec, examples=examples or _examples(spec), points=points)
+    curve = rate_curve(spec, examples=examples or _examples(spec), points=points)
     if output is not None:
         write_text(output, _content(output, spec, curve))
         session.tell(f"wrote {output}")
