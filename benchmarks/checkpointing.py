@@ -26,7 +26,7 @@ from services.trainer.engine import Engine
 from services.trainer.journal import Events, Journal
 from services.trainer.loop import EverySteps, Loop, Scheduled
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.order import SampleOrder
+from services.trainer.sample_order import SampleOrder
 from services.trainer.saver import Saver
 from shared.checkpoints import CheckpointStore
 from shared.data.catalog import open_dataset

@@ -14,8 +14,8 @@ from services.trainer.engine import Batch, Engine
 from services.trainer.journal import Journal
 from services.trainer.loop import EverySteps, Loop, Scheduled
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.order import SampleOrder
 from services.trainer.progress import Progress
+from services.trainer.sample_order import SampleOrder
 from services.trainer.settings import TrainerSettings
 from services.trainer.status import Heartbeat
 from services.trainer.summaries import Summaries

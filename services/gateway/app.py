@@ -13,9 +13,9 @@ from services.gateway.access.description import describe
 from services.gateway.access.gate import Gate
 from services.gateway.access.keyring import Keyring
 from services.gateway.access.rates import Rates
-from services.gateway.examples import exemplify
 from services.gateway.metrics import RequestMetrics
 from services.gateway.middleware import BodyLimit, Counted, Guard, Hangup, Heads
+from services.gateway.openapi_examples import exemplify
 from services.gateway.parts import Parts
 from services.gateway.queries import refuse_unknown
 from services.gateway.routes import bulk, examples, health, places, results, runs, specs, streams

@@ -1,7 +1,7 @@
 """Batches made ahead of the step in a thread, from memory or from memory-mapped files.
 
 The thread stays at most `ahead` batches in front, so a data set larger than memory never fills it. It supersedes the
-tutorial's queue runners; `services.trainer.order` says why no shuffle queue is needed.
+tutorial's queue runners; `services.trainer.sample_order` says why no shuffle queue is needed.
 """
 
 import threading
@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 
 from services.trainer.engine import Batch
-from services.trainer.order import SampleOrder
+from services.trainer.sample_order import SampleOrder
 from shared.data.examples import Examples
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from services.trainer.loss_scaling import LossScaling
 from services.trainer.losses import loss_terms
-from services.trainer.scaling import LossScaling
 from shared.data.examples import Images
 from shared.data.statistics import ChannelStatistics
 from shared.ml.preprocess import training_view

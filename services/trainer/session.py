@@ -18,8 +18,8 @@ from services.trainer.fencing import Tenure
 from services.trainer.journal import Events, Journal
 from services.trainer.loop import AnyOf, EverySeconds, EverySteps, Loop, Scheduled, When
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.order import SampleOrder
 from services.trainer.progress import Progress
+from services.trainer.sample_order import SampleOrder
 from services.trainer.saver import Saver
 from services.trainer.settings import TrainerSettings
 from services.trainer.status import Heartbeat

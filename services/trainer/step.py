@@ -16,10 +16,10 @@ from services.trainer.devices import fitting_precision, numerics
 from services.trainer.ema import ShadowWeights, shares
 from services.trainer.engine import Batch, Groups, Losses, Summary
 from services.trainer.inspection import Inspector, histograms, sparsity
+from services.trainer.loss_scaling import choose_scaling
 from services.trainer.losses import decayed_weights, loss_terms
 from services.trainer.optimizer import Optimizer
 from services.trainer.replicas import Replicas, choose_replicas
-from services.trainer.scaling import choose_scaling
 from shared.checkpoints import OPTIMIZER
 from shared.data.statistics import ChannelStatistics
 from shared.devices import processor_features

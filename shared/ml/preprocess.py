@@ -79,12 +79,12 @@ def training_view(
     Returns:
         float32 [n, crop, crop, channels].
     """
-    chances = Chances.draw(seed=seed, step=step, batch_size=batch_size).part(first, tf.shape(images)[0])
-    return cutout(standardize(distort(images, augment, chances), augment, statistics), augment, chances)
+    draws = RandomDraws.draw(seed=seed, step=step, batch_size=batch_size).part(first, tf.shape(images)[0])
+    return cutout(standardize(distort(images, augment, draws), augment, statistics), augment, draws)
 
 
 @dataclass(frozen=True)
-class Chances:
+class RandomDraws:
     """The random numbers of a batch, one row a picture: float32 [n], uniform in [0, 1)."""
 
     top: Any
@@ -96,25 +96,25 @@ class Chances:
     cut_left: Any
 
     @classmethod
-    def draw(cls, *, seed: int, step: Any, batch_size: int) -> "Chances":
+    def draw(cls, *, seed: int, step: Any, batch_size: int) -> "RandomDraws":
         """The numbers of a whole global batch, a function of the arguments alone, the same on every device."""
         key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
         # The generator fills row by row: whoever adds a row at the end leaves those before it as they were.
         rows = len(fields(cls))
         return cls(*tf.unstack(tf.random.stateless_uniform([rows, batch_size], key, alg="philox")))
 
-    def part(self, first: Any, count: Any) -> "Chances":
+    def part(self, first: Any, count: Any) -> "RandomDraws":
         """The numbers of `count` pictures from position `first` on."""
-        return Chances(*(getattr(self, field.name)[first : first + count] for field in fields(self)))
+        return RandomDraws(*(getattr(self, field.name)[first : first + count] for field in fields(self)))
 
 
-def distort(images: Any, augment: AugmentSpec, chances: Chances) -> Any:
+def distort(images: Any, augment: AugmentSpec, draws: RandomDraws) -> Any:
     """Random crop out of the padded picture, mirroring, brightness and contrast, in this order; nothing is clipped.
 
     Args:
         images: uint8 [n, height, width, channels].
         augment: Which distortions, and how strong.
-        chances: The random numbers, n of each.
+        draws: The random numbers, n of each.
 
     Returns:
         float32 [n, crop, crop, channels] on the scale 0-255, and beyond it.
@@ -122,20 +122,20 @@ def distort(images: Any, augment: AugmentSpec, chances: Chances) -> Any:
     height, width, channels = images.shape[1:]
     rows, columns, _ = view_shape(augment, (height, width, channels))
     pad = augment.pad
-    row = _offsets(chances.top, height + 2 * pad - rows)[:, None] + np.arange(rows, dtype=np.int32) - pad
+    row = _offsets(draws.top, height + 2 * pad - rows)[:, None] + np.arange(rows, dtype=np.int32) - pad
     column = np.broadcast_to(np.arange(columns, dtype=np.int32), (1, columns))
     if augment.flip is True:
-        column = tf.where(chances.flip[:, None] < 0.5, column[:, ::-1], column)
-    column = _offsets(chances.left, width + 2 * pad - columns)[:, None] + column - pad
+        column = tf.where(draws.flip[:, None] < 0.5, column[:, ::-1], column)
+    column = _offsets(draws.left, width + 2 * pad - columns)[:, None] + column - pad
     # One gather does padding, cropping and mirroring: each pixel's place is worked out, then fetched once.
     place = _reflect(row, height)[:, :, None] * width + _reflect(column, width)[:, None, :]
     pixels = tf.reshape(images, [-1, height * width, channels])
     view = tf.cast(tf.gather(pixels, place, batch_dims=1), tf.float32)
     if augment.brightness:
-        view += _between(chances.brightness, -augment.brightness, augment.brightness)
+        view += _between(draws.brightness, -augment.brightness, augment.brightness)
     if augment.contrast is not None:
         # (view - mean) * factor + mean, in an order that touches the pixels twice instead of three times.
-        factor = _between(chances.contrast, *augment.contrast)
+        factor = _between(draws.contrast, *augment.contrast)
         view = view * factor + (1 - factor) * _channel_means(view)
     return view
 
@@ -162,7 +162,7 @@ def standardize(view: Any, augment: AugmentSpec, statistics: ChannelStatistics |
     return tf.reshape(centred / tf.maximum(deviation, floor), [-1, *view.shape[1:]])
 
 
-def cutout(view: Any, augment: AugmentSpec, chances: Chances) -> Any:
+def cutout(view: Any, augment: AugmentSpec, draws: RandomDraws) -> Any:
     """Sets a square of each picture to zero, which is grey once it is standardised (Cutout, DeVries and Taylor 2017).
 
     The square lies within the picture and is `cutout` wide, wherever it lies: what is hidden is the same each time.
@@ -170,19 +170,19 @@ def cutout(view: Any, augment: AugmentSpec, chances: Chances) -> Any:
     Args:
         view: float32 [n, height, width, channels].
         augment: `cutout` is used.
-        chances: The random numbers, n of each.
+        draws: The random numbers, n of each.
     """
     side = augment.cutout
     if not side:
         return view
     height, width = view.shape[1:3]
 
-    def shown(chance: Any, length: int) -> Any:
-        start = _offsets(chance, length - side)[:, None]
+    def shown(draw: Any, length: int) -> Any:
+        start = _offsets(draw, length - side)[:, None]
         place = np.arange(length, dtype=np.int32)
         return (place < start) | (place >= start + side)
 
-    kept = shown(chances.cut_top, height)[:, :, None] | shown(chances.cut_left, width)[:, None, :]
+    kept = shown(draws.cut_top, height)[:, :, None] | shown(draws.cut_left, width)[:, None, :]
     return tf.where(kept[..., None], view, 0.0)
 
 
@@ -191,8 +191,8 @@ def _channel_means(view: Any) -> Any:
     return tf.reduce_mean(tf.reduce_mean(view, axis=1, keepdims=True), axis=2, keepdims=True)
 
 
-def _offsets(chance: Any, greatest: int) -> Any:
-    return tf.cast(chance * np.float32(greatest + 1), tf.int32)
+def _offsets(draw: Any, greatest: int) -> Any:
+    return tf.cast(draw * np.float32(greatest + 1), tf.int32)
 
 
 def _reflect(place: Any, length: int) -> Any:
@@ -200,5 +200,5 @@ def _reflect(place: Any, length: int) -> Any:
     return last - tf.abs(last - tf.abs(place))
 
 
-def _between(chance: Any, low: float, high: float) -> Any:
-    return (low + chance * (high - low))[:, None, None, None]
+def _between(draw: Any, low: float, high: float) -> Any:
+    return (low + draw * (high - low))[:, None, None, None]

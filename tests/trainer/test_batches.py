@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.trainer.batches import PrefetchedBatches
-from services.trainer.order import SampleOrder
+from services.trainer.sample_order import SampleOrder
 from shared.data.examples import ArrayExamples, Images, Indices, Labels
 from tests.trainer.numpy_engine import small_dataset
 

@@ -5,7 +5,7 @@ import pytest
 
 from services.trainer.devices import fitting_precision
 from services.trainer.engine import Batch, Groups
-from services.trainer.scaling import FIRST_SCALE, GROWTH_STEPS
+from services.trainer.loss_scaling import FIRST_SCALE, GROWTH_STEPS
 from services.trainer.step import StepEngine, build_engine
 from shared.checkpoints import encode_arrays, spec_digest
 from shared.devices import processor_features

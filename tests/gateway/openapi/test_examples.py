@@ -7,7 +7,7 @@ import jsonschema_rs
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.gateway.examples import ANSWERS, BODIES
+from services.gateway.openapi_examples import ANSWERS, BODIES
 from services.gateway.predict.settings import PredictSettings
 from services.gateway.predict.wiring import Predicting
 

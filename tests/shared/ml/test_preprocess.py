@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from shared.data.statistics import ChannelStatistics
 from shared.errors import SpecError
-from shared.ml.preprocess import Chances, distort, evaluation_view, standardize, training_view, view_shape
+from shared.ml.preprocess import RandomDraws, distort, evaluation_view, standardize, training_view, view_shape
 from shared.spec import AugmentSpec
 
 TUTORIAL = AugmentSpec()
@@ -25,15 +25,15 @@ def places() -> np.ndarray:
     return np.stack([row, column, picture], axis=-1).transpose(2, 0, 1, 3).astype(np.uint8)
 
 
-def chances(step: int = 0, batch_size: int = BATCH) -> Chances:
-    return Chances.draw(seed=7, step=step, batch_size=batch_size)
+def draws(step: int = 0, batch_size: int = BATCH) -> RandomDraws:
+    return RandomDraws.draw(seed=7, step=step, batch_size=batch_size)
 
 
 def test_a_random_crop_is_a_contiguous_window_mirrored_half_of_the_time() -> None:
     spec = AugmentSpec(brightness=0.0, contrast=None)
     tops, lefts, mirrored = set(), set(), 0
     for step in range(8):
-        view = distort(places(), spec, chances(step)).numpy()
+        view = distort(places(), spec, draws(step)).numpy()
         assert view.shape == (BATCH, 24, 24, 3)
         for number, picture in enumerate(view):
             flipped = picture[0, 0, 1] > picture[0, 1, 1]
@@ -50,9 +50,9 @@ def test_a_random_crop_is_a_contiguous_window_mirrored_half_of_the_time() -> Non
 def test_padding_reflects_like_tensorflow() -> None:
     spec = AugmentSpec(crop=32, pad=5, flip=False, brightness=0.0, contrast=None)
     padded = tf.pad(places(), [[0, 0], [5, 5], [5, 5], [0, 0]], mode="REFLECT").numpy()
-    drawn = chances()
+    drawn = draws()
     view = distort(places(), spec, drawn).numpy()
-    tops, lefts = (np.floor(chance.numpy() * 11).astype(int) for chance in (drawn.top, drawn.left))
+    tops, lefts = (np.floor(draw.numpy() * 11).astype(int) for draw in (drawn.top, drawn.left))
     assert {0, 10} <= set(tops)
     for number in range(BATCH):
         window = padded[number, tops[number] : tops[number] + 32, lefts[number] : lefts[number] + 32]
@@ -63,7 +63,7 @@ def test_brightness_contrast_and_standardisation_are_those_of_tensorflow_picture
     images: np.ndarray,
 ) -> None:
     spec = AugmentSpec(crop=None, flip=False)
-    drawn = chances()
+    drawn = draws()
     view = distort(images, spec, drawn).numpy()
     standard = standardize(tf.constant(view), spec).numpy()
     for number in range(BATCH):
@@ -80,7 +80,7 @@ def test_brightness_contrast_and_standardisation_are_those_of_tensorflow_picture
 def test_shifts_and_factors_fill_their_ranges_evenly() -> None:
     pixels = np.stack([np.zeros((2, 2, 3)), np.full((2, 2, 3), 200)], axis=1).reshape(1, 4, 2, 3)
     batch = np.broadcast_to(pixels, (4000, 4, 2, 3)).astype(np.uint8)
-    drawn = chances(batch_size=4000)
+    drawn = draws(batch_size=4000)
 
     shifts = distort(batch, PLAIN.model_copy(update={"brightness": 63.0}), drawn).numpy()[:, 0, 0, 0]
     assert -63 <= shifts.min() < -62
@@ -95,12 +95,12 @@ def test_shifts_and_factors_fill_their_ranges_evenly() -> None:
     assert factors.mean() == pytest.approx(1.0, abs=0.03)
 
 
-def rows(drawn: Chances) -> np.ndarray:
+def rows(drawn: RandomDraws) -> np.ndarray:
     return np.stack([getattr(drawn, field.name) for field in fields(drawn)])
 
 
 def test_the_chances_of_a_picture_have_nothing_to_do_with_each_other() -> None:
-    drawn = rows(chances(batch_size=4000))
+    drawn = rows(draws(batch_size=4000))
     between = np.corrcoef(drawn) - np.eye(len(drawn))
     assert np.abs(between).max() < 0.06
 
@@ -109,7 +109,7 @@ def test_the_chances_of_earlier_releases_are_still_the_same() -> None:
     # Runs that were begun with five rows go on with the same pictures.
     key = tf.constant([7, 3], tf.int64)
     earlier = tf.random.stateless_uniform([5, 1000], key, alg="philox").numpy()
-    np.testing.assert_array_equal(rows(chances(step=3, batch_size=1000))[:5], earlier)
+    np.testing.assert_array_equal(rows(draws(step=3, batch_size=1000))[:5], earlier)
 
 
 def test_a_square_within_the_picture_is_greyed_and_nothing_else(images: np.ndarray) -> None:
@@ -144,7 +144,7 @@ def test_nothing_is_cut_out_or_mirrored_when_a_picture_is_judged(images: np.ndar
 def test_flips_that_alternate_are_left_to_who_makes_the_batches(images: np.ndarray) -> None:
     alternate = AugmentSpec(flip="alternate")
     unflipped = AugmentSpec(flip=False)
-    np.testing.assert_array_equal(distort(images, alternate, chances()), distort(images, unflipped, chances()))
+    np.testing.assert_array_equal(distort(images, alternate, draws()), distort(images, unflipped, draws()))
 
 
 def test_a_step_distorts_alike_whenever_it_is_made_and_unlike_other_steps_and_seeds(images: np.ndarray) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.trainer.order import SampleOrder
+from services.trainer.sample_order import SampleOrder
 
 
 @settings(deadline=None)
