@@ -35,6 +35,9 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as batch_size=64. Repeatable."),
 ]
 TotalSteps = Annotated[int | None, typer.Option(min=1, help="How many steps to train.")]
+Key = Annotated[
+    str | None, typer.Option(help="Of this request: sent again with the same key, it starts nothing twice.")
+]
 Data = Annotated[str | None, typer.Option(help="Where the data set's files are, on the machine that trains.")]
 
 
@@ -50,9 +53,7 @@ def start(
     settings: Settings = None,
     steps: TotalSteps = None,
     data: Data = None,
-    key: Annotated[
-        str | None, typer.Option(help="Of this request: sent again with the same key, it starts nothing twice.")
-    ] = None,
+    key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Start a run from a recipe, a file of settings, or both."""
@@ -78,9 +79,7 @@ def fork(
     settings: Settings = None,
     steps: TotalSteps = None,
     data: Data = None,
-    key: Annotated[
-        str | None, typer.Option(help="Of this request: sent again with the same key, it starts nothing twice.")
-    ] = None,
+    key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Start a run that begins with a checkpoint of another, with changed settings."""

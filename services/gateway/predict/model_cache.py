@@ -43,7 +43,7 @@ class ModelCache:
         load: Makes a model of an export, warmed up; raises CorruptExportError, or NotFoundError if it is gone.
         metrics: Where failures are counted, and the models that are held.
         clock: Monotonic seconds.
-        most: How many are held after `put_out`.
+        most: How many are held after `evict`.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class ModelCache:
         if not (stays or old.asked):
             del self._held[before]
 
-    def put_out(self) -> Iterator[Key]:
+    def evict(self) -> Iterator[Key]:
         """Puts out what was not used for longest, as long as there are too many; yields what each was."""
         while len(self._held) > self._most:
             key = min(self._held, key=lambda key: self._held[key].used)

@@ -67,13 +67,13 @@ class Predictor:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._book = AliasBook(volume=volume, clock=wall, tell=tell, metrics=metrics)
-        self._memory = ModelCache(load=load, metrics=metrics, clock=clock, most=max_loaded)
+        self._cache = ModelCache(load=load, metrics=metrics, clock=clock, most=max_loaded)
         self._promotion = Promotion(
             book=self._book,
             volume=volume,
-            prove=lambda export, keep: self._memory.prove(export, keep=keep),
-            in_memory=lambda run, step: (run, step) in self._memory,
-            has_answered=lambda run, step: self._memory.has_answered((run, step)),
+            prove=lambda export, keep: self._cache.prove(export, keep=keep),
+            in_memory=lambda run, step: (run, step) in self._cache,
+            has_answered=lambda run, step: self._cache.has_answered((run, step)),
             arriving=lambda folder: arriving(folder, now=wall()),
         )
         self._catalog = Catalog()
@@ -113,7 +113,7 @@ class Predictor:
         # Loaded before and put out since: it comes back with the next request. Or in the place of one that cannot be.
         if self._eager is not None and self._eager[0] == run.id:
             return None
-        failure = self._memory.failure(run.exports[0].key)
+        failure = self._cache.failure(run.exports[0].key)
         return "the best model is being loaded" if failure is None else str(failure)
 
     def catalog(self) -> Catalog:
@@ -131,11 +131,11 @@ class Predictor:
 
     def failure(self, export: Export) -> TandemError | None:
         """Why this export cannot be served, if it was tried."""
-        return self._memory.failure(export.key)
+        return self._cache.failure(export.key)
 
     def version(self, run: str, step: int) -> LoadedModel | None:
         """The model of this very export, if it is in memory. Does not count as a use."""
-        return self._memory.look((run, step))
+        return self._cache.look((run, step))
 
     async def model(
         self, name: str, *, step: int | None = None, label: str | None = None, token: str = ""
@@ -161,7 +161,7 @@ class Predictor:
             alias = run.alias if label is None else label
             alias = None if label is None and run.step is not None else alias
             step = run.aimed(label, turn=self._turn(token) if run.aliases else 1.0)
-        model = self._memory.use((run.id, step), asked=alias is None)
+        model = self._cache.use((run.id, step), asked=alias is None)
         return await self._inbox.model((run.id, alias, step)) if model is None else model
 
     async def change(self, order: Order[Result]) -> Result:
@@ -177,8 +177,8 @@ class Predictor:
                 self._carry_out(order, done)
             for (run_id, alias, step), wished in post.wishes.items():
                 self._grant(self._catalog.run(run_id), alias, step, wished)
-                self._put_out()  # each time, or as many models would be in memory as are wished for at once
-            self._put_out()
+                self._evict()  # each time, or as many models would be in memory as are wished for at once
+            self._evict()
             self._publish()
         finally:
             post.disappoint()
@@ -198,7 +198,7 @@ class Predictor:
         if scanned is not self._scanned:
             self._take_over(scanned)
         eager = self._catalog.best
-        due = self._memory.runs() | self._promotion.waiting
+        due = self._cache.runs() | self._promotion.waiting
         due |= {run for run in self._store.changed if self._is_new(run)}
         for run_id in due if eager is None else {*due, eager.id}:
             run = self._catalog.run(run_id)
@@ -212,7 +212,7 @@ class Predictor:
         self._scanned = self._catalog = scanned
         self._book.keep(run.id for run in scanned.runs)
         self._promotion.keep({run.id for run in scanned.runs})
-        self._memory.follow(scanned)
+        self._cache.follow(scanned)
         self._tended = {run: exports for run, exports in self._tended.items() if scanned.run(run) is not None}
         self._checked &= {run.id for run in scanned.runs}
         for run in scanned.runs:
@@ -250,7 +250,7 @@ class Predictor:
         log.info("step %d of %s answers now", after, run.id, extra={"run": run.id})
         if before is not None:
             stays = before in {each.step for each in self._book.of(run.id).values()}
-            self._memory.succeed((run.id, before), (run.id, after), stays=stays)
+            self._cache.succeed((run.id, before), (run.id, after), stays=stays)
 
     def _target(self, run: RunExports) -> int | None:
         entry = self._book.of(run.id).get(BEST)
@@ -262,14 +262,14 @@ class Predictor:
             return
         model, _ = self._obtain(run, BEST, run.aimed() if target is None else target)
         if model is not None:
-            self._memory.use(model.key)
+            self._cache.use(model.key)
             self._eager = model.key
 
     def _obtain(self, run: RunExports, alias: str | None, step: int) -> tuple[LoadedModel | None, str]:
         """What is to answer, in memory, or why nothing can. An alias that points at what cannot is moved."""
         reason = "it was removed from the volume"
         for _ in range(len(run.exports) + 2):
-            model = self._memory.look((run.id, step))
+            model = self._cache.look((run.id, step))
             if model is not None:
                 return model, ""
             try:
@@ -277,16 +277,16 @@ class Predictor:
             except NotFoundError as error:
                 reason = error.message
             else:
-                if self._memory.prove(export, keep=True):
+                if self._cache.prove(export, keep=True):
                     continue
-                reason = str(self._memory.failure(export.key) or reason)
+                reason = str(self._cache.failure(export.key) or reason)
             if alias is None or not self._promotion.mend(run, alias, step, reason):
                 break
             step = self._book.of(run.id)[alias].step
         if alias == BEST:
             # Nothing could be written down, or nothing works at all.
-            proven = (each.key for each in run.exports if self._memory.prove(each, keep=True))
-            return next((self._memory.look(key) for key in proven), None), reason
+            proven = (each.key for each in run.exports if self._cache.prove(each, keep=True))
+            return next((self._cache.look(key) for key in proven), None), reason
         return None, reason
 
     def _grant(self, run: RunExports | None, alias: str | None, step: int, future: Future[LoadedModel]) -> None:
@@ -299,7 +299,7 @@ class Predictor:
                 step = entry.step  # it may have moved since it was asked for
             model, reason = self._obtain(run, alias, step)
         if model is not None:
-            self._memory.use(model.key, asked=alias is None)
+            self._cache.use(model.key, asked=alias is None)
             future.set_result(model)
             return
         where = None if run is None else f"run {run.id}" if alias is not None else f"step {step} of run {run.id}"
@@ -323,8 +323,8 @@ class Predictor:
             return int.from_bytes(digest) / 2**64
         return next(self._turns) * _GOLDEN % 1.0
 
-    def _put_out(self) -> None:
-        for run_id, step in self._memory.put_out():
+    def _evict(self) -> None:
+        for run_id, step in self._cache.evict():
             run = self._catalog.run(run_id)
             if run is not None and all(export.manifest.step != step for export in run.exports):
                 self._promotion.check(run)  # it was in memory alone, and an alias may have pointed at it
