@@ -1,6 +1,7 @@
 """The evaluator without TensorFlow, for tests: a judge of tiny arrays, a clock that stands still, runs to be judged."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -112,6 +113,18 @@ class ArrayJudge:
             logits=logits,
             classes=("a", "b"),
         )
+
+
+class PatientJudge(ArrayJudge):
+    """Judges what the trainer of NumPy makes, and takes so many seconds for each kind of weights."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self._seconds = seconds
+
+    def judge(self, spec, weights, **named):
+        time.sleep(self._seconds)
+        return super().judge(spec, {"w": np.float32([0, float(weights["kernel"].sum())])}, **named)
 
 
 class ExportLog:

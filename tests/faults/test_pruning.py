@@ -2,27 +2,15 @@
 
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from shared.layout import Volume
 from shared.records import Event, Verdict, read_lines, read_record
-from tests.evaluator.evaluator_parts import ArrayJudge, Evaluator
+from tests.evaluator.evaluator_parts import Evaluator, PatientJudge
 from tests.trainer.runs import RUN, Trainer, small_spec
 
 STEPS = 100
 WITHIN = 60.0
-
-
-class PatientJudge(ArrayJudge):
-    """Takes some milliseconds for each kind of weights: long enough for checkpoints to come and go meanwhile."""
-
-    def judge(self, spec: Any, weights: Mapping[str, Any], **named: Any) -> Any:
-        time.sleep(0.004)
-        return super().judge(spec, {"w": np.float32([0, float(weights["kernel"].sum())])}, **named)
 
 
 def test_f12_what_is_removed_while_it_is_read_surfaces_as_no_error(tmp_path: Path) -> None:
@@ -33,7 +21,8 @@ def test_f12_what_is_removed_while_it_is_read_surfaces_as_no_error(tmp_path: Pat
     )
     trainer.settings["trainer_steps_per_call"] = 1
     trainer.before_step = lambda step: time.sleep(0.004)
-    evaluators = [Evaluator(volume, name=f"evaluator-{number}", judge=PatientJudge()) for number in range(2)]
+    # Some milliseconds for each kind of weights: long enough for checkpoints to come and go meanwhile.
+    evaluators = [Evaluator(volume, name=f"evaluator-{number}", judge=PatientJudge(0.004)) for number in range(2)]
     over = threading.Event()
 
     def judge(evaluator: Evaluator) -> None:

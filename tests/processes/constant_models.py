@@ -69,8 +69,9 @@ def export(
     precision: float,
     shape: Shape = (8, 8, 3),
     channels: int = 0,
+    damaged: bool = False,
 ) -> None:
-    """Commits such an export."""
+    """Commits such an export, or one whose model is not what its manifest says."""
     with committing(run.export(step)) as folder:
         digest = folder.write("model.onnx", model(step, shape, channels))
         manifest = ExportManifest(
@@ -78,7 +79,7 @@ def export(
             step=step,
             weights="ema",
             decay=0.9999,
-            files={"model.onnx": FileRecord(size=digest.size, sha256=digest.sha256)},
+            files={"model.onnx": FileRecord(size=digest.size, sha256="0" * 64 if damaged else digest.sha256)},
             input_shape=shape,
             classes=classes,
             precision_at_1=precision,

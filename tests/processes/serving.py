@@ -64,11 +64,12 @@ class Gateway:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
-    def metric(self, name: str) -> float:
-        """A figure of its own without labels."""
+    def metric(self, name: str, *, missing: float | None = None) -> float:
+        """A figure of its own, by its name and labels; `missing` where there is none yet."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE) as answer:
             lines = answer.read().decode().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+        found = (float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+        return next(found) if missing is None else next(found, missing)
 
     def sockets(self) -> int:
         """How many it has open; files do not count, which it opens and closes all the time."""

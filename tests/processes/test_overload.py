@@ -5,6 +5,7 @@ import math
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.serving import PATH, PATIENCE, Gateway, png, serving
+from tests.processes.serving import PATH, PATIENCE, Gateway, png, serving, until
 
 OVERLOAD, CLIENTS = 10, 20
 ANSWERS, ROUNDS = 100, 6
+CROWD, CROWD_ANSWERS = 512, 2_000
+RECOVERY_SECONDS = 2.0
 
 
 @pytest.fixture
@@ -132,3 +135,36 @@ def test_f39_f45_overload_is_refused_at_once_slows_what_is_taken_threefold_at_mo
 def kept(ratios: tuple[float, float, float]) -> bool:
     taken, refused, afterwards = ratios
     return taken <= 3 and refused <= 1 and afterwards <= 3
+
+
+def test_f39_five_hundred_clients_that_never_pause_are_all_answered_and_leave_nothing_behind(narrow: Gateway) -> None:
+    before, sockets = narrow.memory(), narrow.sockets()
+    statuses: list[Counter[int]] = [Counter() for _ in range(CROWD)]
+    waiting: list[float] = []
+
+    async def insist(seen: Counter[int]) -> None:
+        async with line(narrow) as client:
+            while not seen or sum(each.total() for each in statuses) < CROWD_ANSWERS:
+                status, _ = await client.ask()
+                seen[status] += 1
+
+    async def look() -> None:
+        while sum(each.total() for each in statuses) < CROWD_ANSWERS:
+            waiting.append(await asyncio.to_thread(narrow.metric, "tandem_predict_waiting_images"))
+
+    async def story() -> list[tuple[int, float]]:
+        await asyncio.wait_for(asyncio.gather(look(), *(insist(seen) for seen in statuses)), PATIENCE)
+        async with line(narrow) as client:
+            return [await client.ask() for _ in range(5)]
+
+    afterwards = asyncio.run(story())
+    total = sum(statuses, Counter())
+    assert total.keys() == {200, 429}, total
+    assert total[429] > total[200] > 5, total
+    assert all(statuses), "somebody was never answered"
+    assert waiting
+    assert max(waiting) <= 1, "the queue is bounded, whoever asks"
+    assert {status for status, _ in afterwards} == {200}
+    assert sum(seconds for _, seconds in afterwards) < RECOVERY_SECONDS
+    until(lambda: narrow.sockets() <= sockets)
+    assert narrow.memory() - before < 20 * 2**20

@@ -1,6 +1,6 @@
 """Models are exchanged under load: no request fails, and no answer is made of two models."""
 
-import http.client
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from services.evaluator.export_retention import prune
+from shared.atomic import remove_folder
 from shared.locks import exclusive_lock
 from tests.processes.constant_models import export, logits
-from tests.processes.serving import CLASSES, RUN, Gateway, png, serving, until
+from tests.processes.serving import CLASSES, PATIENCE, RUN, Gateway, png, serving, until
 
-SWAPS = 100
+SWAPS, CLIENTS, ANSWERS_PER_SWAP = 100, 64, 40
 PICTURES = 7
 
 
@@ -82,30 +83,34 @@ ASKS = [
 ]
 
 
-class Client(threading.Thread):
+class Client:
     """Asks over one connection, again and again, and looks at each answer as it comes."""
 
-    def __init__(self, port: int, ask: Ask, done: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self._port = port
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._done = done
         self.steps: list[int] = []
         self.trouble: str | None = None
 
-    def run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+    async def run(self, port: int, done: threading.Event) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            while not self._done.is_set() and self.trouble is None:
-                connection.request("POST", self._ask.path, self._ask.body, {"Content-Type": self._ask.content_type})
-                answer = connection.getresponse()
-                self.trouble = self._wrong(answer.status, answer.headers, answer.read())
+            while not done.is_set() and self.trouble is None:
+                self.trouble = await asyncio.wait_for(self._once(reader, writer), PATIENCE)
         except Exception as error:  # a connection that breaks is a failed request, too
             self.trouble = repr(error)
         finally:
-            connection.close()
+            writer.close()
+            await writer.wait_closed()
 
-    def _wrong(self, status: int, headers: Any, body: bytes) -> str | None:
+    async def _once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str | None:
+        head = f"POST {self._ask.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {self._ask.content_type}\r\n"
+        writer.write(f"{head}Content-Length: {len(self._ask.body)}\r\n\r\n".encode() + self._ask.body)
+        status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+        headers = dict(line.lower().split(": ", 1) for line in lines if line)
+        body = await reader.readexactly(int(headers["content-length"]))
+        return self._wrong(int(status.split()[1]), headers, body)
+
+    def _wrong(self, status: int, headers: dict[str, str], body: bytes) -> str | None:
         """What is wrong with an answer, if anything is."""
         if status != 200:
             return f"{status}: {body!r}"
@@ -119,7 +124,7 @@ class Client(threading.Thread):
             f"{step / 1000:g}",
         ):
             return f"headers of step {step} do not fit the answer {body!r}"
-        if rows.shape != (self._ask.rows, len(CLASSES)) or not np.allclose(rows, expected, rtol=1e-5, atol=1e-7):
+        if rows.shape != (self._ask.rows, len(CLASSES)) or np.abs(rows - expected).max() > 1e-5:
             return f"not all numbers are those of step {step}: {body!r}"
         if self.steps and step < self.steps[-1]:
             return f"step {step} answers after step {self.steps[-1]}"
@@ -127,34 +132,76 @@ class Client(threading.Thread):
         return None
 
 
+class Crowd(threading.Thread):
+    """Many clients at once, on the event loop of a thread of their own."""
+
+    def __init__(self, port: int, clients: list[Client]) -> None:
+        super().__init__(daemon=True)
+        self._port = port
+        self._clients = clients
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        async def all_of_them() -> None:
+            await asyncio.gather(*(client.run(self._port, self.done) for client in self._clients))
+
+        asyncio.run(all_of_them())
+
+    def answers(self) -> int:
+        return sum(len(client.steps) for client in self._clients)
+
+    def troubles(self) -> list[str]:
+        return [client.trouble for client in self._clients if client.trouble]
+
+
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    with serving(tmp_path) as made:
+    # Room for what all clients may have asked at once: none is to be refused for being one of many.
+    with serving(tmp_path, TANDEM_PREDICT_MAX_WAITING=str(CLIENTS * PICTURES)) as made:
         yield made
 
 
-def test_f34_a_hundred_swaps_over_http_fail_no_request_and_mix_no_answer(gateway: Gateway) -> None:
-    done = threading.Event()
-    clients = [Client(gateway.port, ask, done) for ask in ASKS for _ in range(2)]
+def refuses_a_better_one_that_is_damaged(gateway: Gateway, step: int) -> None:
+    """Commits it, has the gateway try it, and removes it. No client knows what it would have answered."""
     folder = gateway.volume.run(RUN)
-    for client in clients:
-        client.start()
+    failures = 'tandem_predict_load_failures_total{code="corrupt_export"}'
+    before = gateway.metric(failures, missing=0)
+    export(folder, step + 1000, classes=CLASSES, precision=(step + 0.5) / 1000, damaged=True)
+    until(lambda: gateway.metric(failures, missing=0) > before)
+    remove_folder(folder.export(step + 1000))
+
+
+def test_f34_a_hundred_swaps_over_http_fail_no_request_and_mix_no_answer(gateway: Gateway) -> None:
+    clients = [Client(ASKS[number % len(ASKS)]) for number in range(CLIENTS)]
+    crowd = Crowd(gateway.port, clients)
+    folder = gateway.volume.run(RUN)
+    crowd.start()
     try:
         for step in range(2, SWAPS + 2):
+            if step % 25 == 0:
+                refuses_a_better_one_that_is_damaged(gateway, step)
+            before = crowd.answers()
             export(folder, step, classes=CLASSES, precision=step / 1000)
             with exclusive_lock(folder.exports / ".lock"):
                 prune(folder, keep=1)
-            until(lambda step=step: any(client.trouble or client.steps[-1:] == [step] for client in clients))
+            until(
+                lambda step=step, before=before: (
+                    crowd.troubles()
+                    or (
+                        crowd.answers() >= before + ANSWERS_PER_SWAP
+                        and any(client.steps[-1:] == [step] for client in clients)
+                    )
+                )
+            )
             if step == SWAPS // 2:
                 halfway = gateway.memory()
-        until(lambda: all(client.trouble or client.steps[-1:] == [SWAPS + 1] for client in clients))
+        until(lambda: crowd.troubles() or all(client.steps[-1:] == [SWAPS + 1] for client in clients))
     finally:
-        done.set()
-        for client in clients:
-            client.join(30)
-    assert [client.trouble for client in clients if client.trouble] == []
+        crowd.done.set()
+        crowd.join(30)
+    assert crowd.troubles() == []
     assert {step for client in clients for step in client.steps} >= set(range(2, SWAPS + 2))
-    assert min(len(client.steps) for client in clients) > SWAPS
+    assert min(len(client.steps) for client in clients) > SWAPS / 4
     assert gateway.metric("tandem_predict_swaps_total") == SWAPS + 1
     assert gateway.metric("tandem_predict_loaded_models") <= 4
     assert gateway.memory() - halfway < 20 * 2**20, "sessions that were swapped out are not freed"

@@ -5,6 +5,7 @@ stops: truth is what the engine lists and shows. Its events are hints, which hav
 """
 
 import logging
+import random
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -101,7 +102,7 @@ class EngineHints:
         engine: Who is listened to; not shared with another thread.
         wake: Called for each hint.
         stop: Ends the thread.
-        pause: Seconds before the next try after the connection ended.
+        pause: Seconds before the next try after the connection ended, half as many more or less.
     """
 
     def __init__(self, *, engine: Engine, wake: Callable[[], None], stop: StopEvent, pause: float) -> None:
@@ -127,4 +128,5 @@ class EngineHints:
                 log.debug("no events: %s", error)
             except Exception as error:  # the loop's outer edge: a stream may break in many ways, and is only a hint
                 log.debug("the events' stream broke: %s", error)
-            self._stop.wait(self._pause)
+            # Those of one engine do not all come back in the moment in which it does.
+            self._stop.wait(self._pause * random.uniform(0.5, 1.5))  # nosec B311

@@ -16,6 +16,7 @@ from docker import APIClient
 from shared.errors import NotFoundError, TandemError, UnavailableError
 
 AWAY = frozenset({502, 503, 504})  # docker-proxy's own answers when nobody listens behind it
+FAILED = 500
 FORBIDDEN = 403
 CONFLICT = 409
 
@@ -44,7 +45,8 @@ def connect(url: str, *, timeout: float) -> APIClient:
 class Engine:
     """The few questions that a launcher has.
 
-    Every method raises UnavailableError while the engine is away, and EngineError when it could not do it.
+    Every method raises UnavailableError while the engine is away, and EngineError when it could not do it. One that
+    fails at a mere question is away as well: nothing is known then. Why it fails at a start is a reason of its own.
 
     Args:
         connect: Makes a client. It asks the engine for its version, so it may fail.
@@ -118,14 +120,14 @@ class Engine:
         status = error.status_code
         if status == CONFLICT:  # "is not running": what was wanted is so
             return
+        reason = str(error.explanation or error).strip()
         if status in AWAY:
             raise self._away() from error
-        reason = str(error.explanation or error).strip()
+        if status >= FAILED and error.response.request.method != "POST":
+            raise self._away(f"the Docker engine failed: {reason}") from error
         if status == FORBIDDEN:
             raise EngineError("docker-proxy refused", where=name, hint="Is the container named as a slot?") from error
         raise EngineError(reason, where=name) from error
 
-    def _away(self) -> UnavailableError:
-        return UnavailableError(
-            "the Docker engine does not answer", where=self._where, hint="Nothing was changed; try again"
-        )
+    def _away(self, message: str = "the Docker engine does not answer") -> UnavailableError:
+        return UnavailableError(message, where=self._where, hint="Nothing was changed; try again")

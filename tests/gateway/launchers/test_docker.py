@@ -146,7 +146,10 @@ def test_f32_a_name_that_is_no_slot_never_reaches_the_engine(
     assert engine.requests == []
 
 
-@pytest.mark.parametrize("trouble", ["gone", "proxy"])
+AWAY = {"proxy": (503, "Service Unavailable"), "failing": (500, "context deadline exceeded")}
+
+
+@pytest.mark.parametrize("trouble", ["gone", *AWAY])
 def test_f31_an_engine_that_is_away_is_unavailable_and_found_again(
     engine: FakeEngine, launcher: DockerLauncher, trouble: str
 ) -> None:
@@ -154,7 +157,7 @@ def test_f31_an_engine_that_is_away_is_unavailable_and_found_again(
     if trouble == "gone":
         engine.down()
     else:
-        engine.failure = (503, "Service Unavailable")
+        engine.failure = AWAY[trouble]
     for ask in (launcher.check, launcher.slots, lambda: launcher.observe("trainer-0")):
         with pytest.raises(UnavailableError):
             ask()
@@ -215,6 +218,47 @@ def test_f30_events_wake_and_their_stream_is_taken_up_again_when_it_ends(engine:
     stop.set()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_f30_events_are_heard_after_a_silence_longer_than_an_answer_may_take(engine: FakeEngine) -> None:
+    woken, stop = threading.Semaphore(0), StopEvent()
+    listener = Engine(connect=lambda: connect(engine.url, timeout=0.1), where=engine.url)
+    hints = EngineHints(engine=listener, wake=woken.release, stop=stop, pause=0.01)
+    thread = threading.Thread(target=hints.listen, daemon=True)
+    thread.start()
+    _until_somebody_listens(engine, stop)
+    assert not woken.acquire(timeout=0.5)
+    _until_somebody_listens(engine, stop)
+    engine.say("die")
+    assert woken.acquire(timeout=10)
+    stop.set()
+    engine.end_streams()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+class Pauses(StopEvent):
+    """Ends a listener after so many pauses, and keeps how long each was to be."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.kept: list[float] = []
+
+    def wait(self, timeout: float) -> bool:
+        self.kept.append(timeout)
+        if len(self.kept) == self.count:
+            self.set()
+        return self.is_set()
+
+
+def test_f31_an_engine_that_is_away_is_listened_for_at_irregular_times(engine: FakeEngine) -> None:
+    engine.down()
+    pauses = Pauses(50)
+    EngineHints(engine=_client(engine), wake=lambda: None, stop=pauses, pause=1.0).listen()
+    assert len(set(pauses.kept)) == 50
+    assert all(0.5 <= pause <= 1.5 for pause in pauses.kept)
+    assert max(pauses.kept) - min(pauses.kept) > 0.5
 
 
 def test_f30_hints_that_are_cut_repeated_out_of_order_or_lost_only_have_a_look_taken(

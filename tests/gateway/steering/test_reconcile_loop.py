@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.gateway.steering.reconcile_loop import ReconcileLoop
+from shared.errors import UnavailableError
 from shared.lifecycle import StopEvent
 
 
@@ -23,13 +24,26 @@ class Steps:
             raise self.error
 
 
+class Woken(threading.Event):
+    """Keeps how long it was waited for, and lets that be over at once if the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+        self.hurried = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return super().wait(0 if self.hurried else timeout)
+
+
 class Turning:
     def __init__(self) -> None:
         self.steps = Steps()
         self.now = 0.0
         self.failures = 0
         self.stop = StopEvent()
-        self.woken = threading.Event()
+        self.woken = Woken()
         reconciler: Any = self.steps
         self.loop = ReconcileLoop(
             reconciler=reconciler,
@@ -97,3 +111,21 @@ def test_a_step_that_hangs_is_noticed(turning: Turning) -> None:
     until(lambda: turning.loop.why_not_ready() is None)
     turning.now = 700.0
     assert turning.loop.why_not_ready() == "no step was made for 700 s"
+
+
+def test_f30_the_next_look_is_taken_a_period_later_if_nobody_wakes_it(turning: Turning) -> None:
+    turning.woken.hurried = True
+    turning.loop.start()
+    until(lambda: turning.steps.made > 3)
+    assert set(turning.woken.waits[:3]) == {60}
+
+
+def test_f31_what_failed_is_tried_again_within_a_period_and_never_in_step(turning: Turning) -> None:
+    turning.woken.hurried = True
+    turning.steps.error = UnavailableError("the Docker engine does not answer")
+    turning.loop.start()
+    until(lambda: turning.failures > 50)
+    waits = [wait for wait in turning.woken.waits[:50] if wait is not None]
+    assert len(set(waits)) == 50
+    assert all(30 <= wait <= 60 for wait in waits)
+    assert max(waits) - min(waits) > 15
