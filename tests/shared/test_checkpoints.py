@@ -63,8 +63,10 @@ def test_a_run_without_checkpoints_has_no_newest_one(store):
 
 
 @pytest.mark.parametrize("name", ["raw.safetensors", "optimizer.safetensors", MANIFEST])
-@pytest.mark.parametrize("keep", [0, 1, 0.5, -2])
+@pytest.mark.parametrize("keep", [0, 1, 0.5, -2, -1])
 def test_f09_a_truncated_file_is_one_kind_of_error_and_the_older_step_is_used(store, folder, name, keep):
+    if (name, keep) == (MANIFEST, -1):
+        keep = -3  # its last byte ends its last line, and nothing is lost with it
     commit(store, 1)
     commit(store, 2)
     path = folder.checkpoint(2) / name

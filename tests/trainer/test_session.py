@@ -1,7 +1,10 @@
 """A whole training in this process: command, session, loop, saver and status together, with the NumPy engine."""
 
+import logging
+import re
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 
 import numpy as np
@@ -247,6 +250,40 @@ def test_f08_damaged_checkpoints_are_told_and_the_run_goes_on_from_the_last_good
 
     assert [event.step for event in trainer.events("checkpoint_quarantined")] == [40, 30]
     assert trainer.events("resumed")[-1].step == 20
+    assert contents(trainer, 40) == whole
+
+
+def test_f08_flipped_bits_are_counted_and_what_is_damaged_is_kept_as_it_is(
+    trainer: Trainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer.train()
+    whole = contents(trainer, 40)
+    damaged = {40: "ema-0.9999.safetensors", 30: "optimizer.safetensors", 20: "raw.safetensors"}
+    flipped: dict[int, bytes] = {}
+    for step, name in damaged.items():
+        path = trainer.folder.checkpoint(step) / name
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1 << step % 8
+        flipped[step] = bytes(data)
+        path.write_bytes(data)
+    scraped: list[str] = []
+
+    def scrape(step: int) -> None:
+        if step == 15:
+            (url,) = re.findall(r"http://\S+/metrics", caplog.text)
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                scraped.append(answer.read().decode())
+
+    trainer.settings["trainer_metrics_port"] = 0
+    trainer.before_step = scrape
+    with caplog.at_level(logging.INFO):
+        assert trainer.train() == 0
+
+    assert trainer.events("resumed")[-1].step == 10
+    assert {
+        step: (trainer.folder.quarantine / str(step) / name).read_bytes() for step, name in damaged.items()
+    } == flipped
+    assert re.findall(r"^tandem_checkpoint_quarantined_total\S* (\S+)$", scraped[0], re.MULTILINE) == ["3.0"]
     assert contents(trainer, 40) == whole
 
 

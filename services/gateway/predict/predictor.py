@@ -72,6 +72,7 @@ class Predictor:
             book=self._book,
             volume=volume,
             prove=lambda export, keep: self._cache.prove(export, keep=keep),
+            failure=lambda export: self._cache.failure(export.key),
             in_memory=lambda run, step: (run, step) in self._cache,
             has_answered=lambda run, step: self._cache.has_answered((run, step)),
             arriving=lambda folder: arriving(folder, now=wall()),

@@ -34,6 +34,7 @@ class Promotion:
         book: Where they are written down.
         volume: Where verdicts lie.
         prove: Asked before an alias moves.
+        failure: What was wrong with an export that did not answer, if that is known.
         in_memory: Whether the export of a run's step can answer although it may be gone from the volume.
         has_answered: Whether it has been whole before; then it is lost, and not still to come.
         arriving: Whether a run is just being copied onto the volume.
@@ -45,6 +46,7 @@ class Promotion:
         book: AliasBook,
         volume: Volume,
         prove: Prove,
+        failure: Callable[[Export], TandemError | None],
         in_memory: Callable[[str, int], bool],
         has_answered: Callable[[str, int], bool],
         arriving: Callable[[RunFolder], bool],
@@ -52,6 +54,7 @@ class Promotion:
         self._book = book
         self._volume = volume
         self._prove = prove
+        self._failure = failure
         self._in_memory = in_memory
         self._has_answered = has_answered
         self._arriving = arriving
@@ -215,7 +218,9 @@ class Promotion:
     def _answering(self, run: RunExports, step: int) -> Export:
         export = run.export(step)
         if not self._prove(export, True):
-            raise UnavailableError(f"the export of step {step} does not answer", where=f"run {run.id}")
+            why = self._failure(export)
+            reason = "" if why is None else f": {why}"
+            raise UnavailableError(f"the export of step {step} does not answer{reason}", where=f"run {run.id}")
         return export
 
     def _now(self, run: RunExports, alias: str) -> Alias | None:

@@ -1,12 +1,15 @@
 """Moving aliases by hand: where they may go, what they are tried out with, and why not."""
 
+import hashlib
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 
 from services.gateway import errors
 from services.gateway.predict.aliases import BEST, LATEST
+from shared.records import FileRecord
 from tests.gateway.conftest import Client
 from tests.gateway.predict.asking import A, asked, points
 
@@ -111,10 +114,19 @@ def test_what_cannot_be_done_says_why(client: Client, call: str, body: Any, stat
     assert message in answer.json()["error"]["message"]
 
 
-def test_an_alias_does_not_move_to_an_export_that_does_not_answer(client: Client, models: Any, serving: Any) -> None:
-    models.export(A, 40, precision=0.1, data=b"no model")
+@pytest.mark.parametrize("alias", ["stable", "best"])
+def test_f50_an_alias_is_not_moved_to_an_export_with_a_flipped_bit_and_the_file_is_named(
+    client: Client, models: Any, serving: Any, make_model: Any, alias: str
+) -> None:
+    before = points(serving)
+    whole = make_model(bias=np.ones(10))
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    files = {"model.onnx": FileRecord(size=len(whole), sha256=hashlib.sha256(whole).hexdigest())}
+    folder = models.export(A, 40, precision=0.1, data=bytes(flipped), manifest={"files": files})
     while 40 not in client.get(f"/v1/models/{A}").json()["steps"]:
         pass
-    answer = client.request("PUT", f"/v1/models/{A}/aliases/stable", json={"step": 40})
+    answer = client.request("PUT", f"/v1/models/{A}/aliases/{alias}", json={"step": 40})
     assert answer.status_code == 503
-    assert "stable" not in points(serving)
+    assert str(folder / "model.onnx") in answer.json()["error"]["message"]
+    assert points(serving) == before

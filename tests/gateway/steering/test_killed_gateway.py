@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.gateway.steering.making import Key
 from shared import atomic
 from shared.errors import NotFoundError
 from tests.gateway.steering.killing import killed_at
@@ -17,8 +18,13 @@ def cuts() -> range:
 def test_f33_cut_while_a_run_is_made_and_started(bench: Any, number: int) -> None:
     fences: list[int] = []
     bench.launcher.on_start = lambda: fences.append(bench.fence())
+
+    def ask() -> str:
+        key = Key(text="k-1", body_sha256="0" * 64)
+        return str(bench.starter.start(recipe="tiny", changes={}, key=key).run.id)
+
     with killed_at(number, bench.launcher):
-        bench.start()
+        ask()
         bench.step()
     bench.restart()
     atomic.sweep(bench.volume.runs)
@@ -32,6 +38,12 @@ def test_f33_cut_while_a_run_is_made_and_started(bench: Any, number: int) -> Non
         assert [each.state.state for each in runs] == ["starting"]
         assert bench.launcher.started == ["slot-0"]
         assert len(fences) == 1
+    again = ask()  # as a client does that got no answer
+    for _ in range(3):
+        bench.step(seconds=10)
+    assert [path.name for path in bench.volume.runs.iterdir()] == [again]
+    assert [each.run.id for each in runs] in ([], [again])
+    assert bench.launcher.started == ["slot-0"]
 
 
 @pytest.mark.parametrize("number", cuts())
