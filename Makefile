@@ -31,7 +31,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-
 .PHONY: help setup run test test-faults test-api soak lint audit format clean up down logs bench test-stack
 
 help:  ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run RECIPE=name  of recipes/, or a YAML file's path (CIFAR-10, else the built-in shapes)"
 	@echo "           DATA=/path   where the data set's files are    STEPS=n  how many steps to train"
@@ -49,19 +49,19 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP)  ## Make the virtual environment
 
-run: $(STAMP)  ## Train, judge and serve on this machine until the run is done; Ctrl-C stops, again resumes
+run: $(STAMP)  ## Train, evaluate and serve on this machine until the run is done; Ctrl-C stops, make run again resumes
 	@exec $(BIN)/tandem up --volume '$(VOLUME)' $(if $(RECIPE),--recipe '$(RECIPE)') $(if $(DATA),--data '$(DATA)') $(if $(STEPS),--steps '$(STEPS)') $(if $(PORT),--port '$(PORT)') $(if $(KEEP),--keep)
 
 test: $(STAMP)  ## Run the tests
 	@$(PYTEST) $(ARGS)
 
-test-faults: $(STAMP)  ## Run the tests of faults alone: the fifty rows, the sweep, the fuzzing, a short soak
+test-faults: $(STAMP)  ## Run the fault tests only: the fifty rows, the sweep, the fuzzing, a short soak
 	@$(PYTEST) -m fault $(ARGS)
 
 soak: $(STAMP)  ## Let everything work under random faults for ten minutes, and check what must hold
 	@exec $(BIN)/python -m benchmarks.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-test-api: $(STAMP)  ## Ask the gateway for what its description promises, in more than 2,000 generated requests
+test-api: $(STAMP)  ## Test the API against its OpenAPI description with more than 2,000 generated requests
 	@TANDEM_TEST_API_EXAMPLES=$(or $(EXAMPLES),10) $(BIN)/python -m pytest -q tests/gateway/openapi
 
 # Compose v2 comes with Docker's packages, or else from the package index.
@@ -86,7 +86,7 @@ test-stack: $(STAMP)  ## Run the stack's tests on a real Docker engine, which is
 		tests/stack/test_stack.py || status=$$?; \
 	if [ $$status = 77 ] && [ -z "$$CI" ]; then echo "skipped: no Docker engine can be started here"; else exit $$status; fi
 
-lint: $(STAMP)  ## Check style, types, who imports whom, what bandit knows, and that packages fit together
+lint: $(STAMP)  ## Check style, types, imports, security (bandit), and that installed packages are compatible
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -95,7 +95,7 @@ lint: $(STAMP)  ## Check style, types, who imports whom, what bandit knows, and 
 	@$(BIN)/python -m pip check --disable-pip-version-check
 
 # Exit status 3: nobody could be asked.
-audit: $(STAMP)  ## Ask a database of advisories on the network about every pinned version
+audit: $(STAMP)  ## Check every pinned version against a database of security advisories (needs the network)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
 	@$(BIN)/pip-audit --vulnerability-service osv --timeout 20 --disable-pip --no-deps -r constraints.txt >.audit 2>&1; status=$$?; \
 	if grep -q 'vulnerabilit' .audit; then cat .audit; else \

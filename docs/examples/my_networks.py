@@ -11,7 +11,7 @@ def separable(
     """Three stages of depthwise separable convolutions, with dropout before the logits.
 
     Args:
-        image_shape: Height, width and channels of a picture, standardised, as the network sees it.
+        image_shape: Height, width and channels of an image, standardised, as the network sees it.
         classes: How many logits it answers with.
         seed: The run's; layers that are given none draw from Keras' generator, which has been seeded with it.
         width: Channels of the first stage; `model.options.width` in a recipe.

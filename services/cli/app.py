@@ -35,7 +35,7 @@ def tandem(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Train image classifiers and judge them while they train.
+    """Train image classifiers and evaluate them while they train.
 
     The gateway's address is read from TANDEM_URL (http://127.0.0.1:8000 without it).
     """

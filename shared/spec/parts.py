@@ -16,7 +16,7 @@ class Part(BaseModel):
 
 
 class DatasetSpec(Part):
-    """Which pictures to train on and to judge with.
+    """Which images to train on and to evaluate on.
 
     `path` is a folder (or an .npz file) of the machine that trains; without it the files are looked for at
     `datasets/<kind>` on the volume. `shapes` needs no files: it is generated from its `seed`. `docs/datasets.md` says
@@ -26,7 +26,7 @@ class DatasetSpec(Part):
     kind: Literal["cifar10", "cifar100", "folder", "npz", "idx", "shapes"] = "cifar10"
     path: str | None = None
     holdout: int = Field(
-        default=0, ge=0, description="training examples that are judged instead of the test split; 0: that is judged"
+        default=0, ge=0, description="training examples to hold out and evaluate on instead of the test split"
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="of the generator; used by `shapes` alone")
     train_examples: int = Field(default=20_000, ge=1, le=10_000_000, description="used by `shapes` alone")
@@ -178,7 +178,7 @@ class RetentionSpec(Part):
 
 
 class EvaluationSpec(Part):
-    """How checkpoints are judged."""
+    """How checkpoints are evaluated."""
 
     batch_size: int = Field(default=500, ge=1, le=100_000)
     top_k: int = Field(default=5, ge=1, le=1_000)

@@ -81,6 +81,8 @@ def test_every_network_stands_on_the_page_with_its_options(root: Path) -> None:
 def test_every_recipe_stands_on_the_page(root: Path) -> None:
     page = (root / "docs" / "recipes.md").read_text(encoding="utf-8")
     assert [name for name in recipe_names() if f"| [`{name}`](../recipes/{name}.yaml) |" not in page] == []
+    manual = (root / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert "$ tandem recipes\n" + "\n".join(recipe_names()) + "\n```" in manual
 
 
 def test_the_recipe_that_the_page_shows_is_one(root: Path) -> None:

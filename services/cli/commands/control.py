@@ -27,7 +27,7 @@ _DONE = {
     "delete": "deleted",
 }
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this it is only said what would be deleted.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this, only list what would be deleted.")]
 
 
 def pause(
@@ -42,7 +42,7 @@ def pause(
     name: Name = None,
     as_json: Json = False,
 ) -> int:
-    """Have runs stand still after their step: with a checkpoint and a free slot, or held in memory."""
+    """Pause runs after a checkpoint; their slots become free, or with --hold they stay in memory."""
     choice = Choice.of(context, runs, state, label, name)
     if hold:
         return choice.each(lambda client, run: client.pause_run(run, kind="hold"), as_json=as_json)
@@ -53,13 +53,13 @@ def resume(
     context: typer.Context,
     *,
     runs: RunNames = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="How many to make in all, more than before.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="The new total of steps, more than before.")] = None,
     state: States = None,
     label: Label = None,
     name: Name = None,
     as_json: Json = False,
 ) -> int:
-    """Have paused runs train on; with --steps, make more steps than they were to."""
+    """Resume paused runs; with --steps, extend them, completed ones too."""
     choice = Choice.of(context, runs, state, label, name)
     if steps is not None:
         return choice.each(lambda client, run: client.resume_run(run, steps=steps), as_json=as_json)
@@ -75,7 +75,7 @@ def stop(
     name: Name = None,
     as_json: Json = False,
 ) -> int:
-    """Stop runs for good, after a last checkpoint."""
+    """Stop runs after a last checkpoint."""
     choice = Choice.of(context, runs, state, label, name)
     return choice.ask("stop", lambda client, run: client.stop_run(run), as_json=as_json)
 
@@ -89,7 +89,7 @@ def kill(
     name: Name = None,
     as_json: Json = False,
 ) -> int:
-    """End runs at once; the steps since their last checkpoints are lost."""
+    """Stop runs at once; the steps since their last checkpoints are lost."""
     choice = Choice.of(context, runs, state, label, name)
     return choice.ask("kill", lambda client, run: client.kill_run(run), as_json=as_json)
 
@@ -103,7 +103,7 @@ def restart(
     name: Name = None,
     as_json: Json = False,
 ) -> int:
-    """Have runs that failed or were stopped go on from their newest checkpoints."""
+    """Restart runs that failed or were stopped from their newest checkpoints."""
     choice = Choice.of(context, runs, state, label, name)
     return choice.ask("restart", lambda client, run: client.restart_run(run), as_json=as_json)
 
@@ -118,7 +118,7 @@ def delete(
     name: Name = None,
     as_json: Json = False,
 ) -> int:
-    """Remove runs that are over, with everything they made."""
+    """Delete runs that have ended, with all their files."""
     choice = Choice.of(context, runs, state, label, name)
     if not yes:
         with choice.session.client() as client:
@@ -136,14 +136,14 @@ def tag(
     run: RunName,
     *,
     priority: Annotated[
-        int | None, typer.Option(help="Of runs that wait for a slot, the greatest goes first; 0 without it.")
+        int | None, typer.Option(help="Among runs that wait for a slot, the highest goes first; 0 by default.")
     ] = None,
     labels: Annotated[
-        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="`KEY=` takes one away. Repeatable.")
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="`KEY=` removes one. Repeatable.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change a run's priority or labels, which touch nothing that it computes."""
+    """Change a run's priority or labels; what it computes stays the same."""
     session: Session = context.obj
     with session.client() as client:
         changed = client.tag_run(find_run(client, run).id, priority=priority, labels=labels_of(labels or []) or None)
@@ -155,12 +155,12 @@ def tag(
 
 
 def pin(context: typer.Context, run: RunName, steps: Steps, as_json: Json = False) -> None:
-    """Keep checkpoints for good, whatever the run's retention says."""
+    """Keep checkpoints regardless of the run's retention."""
     _pin(context.obj, run, steps, pinned=True, as_json=as_json)
 
 
 def unpin(context: typer.Context, run: RunName, steps: Steps, as_json: Json = False) -> None:
-    """Leave checkpoints to the run's retention again."""
+    """Undo `pin`: leave checkpoints to the run's retention again."""
     _pin(context.obj, run, steps, pinned=False, as_json=as_json)
 
 

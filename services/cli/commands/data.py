@@ -30,7 +30,7 @@ def describe_data(
     volume: VolumeFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Check a data set and describe it: classes, counts, size, mean and deviation of its pixels."""
+    """Check a data set and describe it: classes, counts, size, mean and standard deviation of its pixels."""
     session: Session = context.obj
     path = None if data is None else str(data.expanduser().absolute())
     spec = parse_spec({"dataset": {"kind": kind, "path": path}}, source="tandem data describe").dataset
@@ -50,7 +50,7 @@ def fetch_data(
     volume: VolumeFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Download a data set to the volume, going on where an earlier download was broken off."""
+    """Download a data set to the volume; an interrupted download is resumed."""
     session: Session = context.obj
     folder = fetch_cifar10(_volume(session, volume), screen=Screen(console=session.errors, clock=time.monotonic))
     if as_json:

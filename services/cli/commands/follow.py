@@ -15,7 +15,7 @@ from services.cli.completion import complete_run
 from services.cli.output import event_line, figures_of, log_line, progress_text
 from services.cli.session import Session, find_run
 
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over, or until Ctrl-C.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Keep following until the run is over, or until Ctrl-C.")]
 
 
 def logs(
@@ -24,15 +24,15 @@ def logs(
     *,
     follow: Follow = False,
     level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option(help="Only lines at least as grave.")
+        Literal["debug", "info", "warning", "error"], typer.Option(help="Only lines of this level or above.")
     ] = "info",
     service: Annotated[
         list[str] | None, typer.Option(help="Only lines of trainer, evaluator or gateway. Repeatable.")
     ] = None,
-    tail: Annotated[int, typer.Option(min=1, max=10_000, help="Only the newest so many.")] = 200,
+    tail: Annotated[int, typer.Option(min=1, max=10_000, help="Only the newest N lines.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """Show what the services printed about a run."""
+    """Show what trainer, evaluator and gateway logged about a run."""
     session: Session = context.obj
     services = service or []
     with session.client() as client:
@@ -52,10 +52,10 @@ def events(
     ] = None,
     *,
     follow: Follow = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Only the newest so many.")] = 1_000,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Only the newest N events.")] = 1_000,
     as_json: Json = False,
 ) -> None:
-    """Show what happened to a run, or, as it happens, the states and verdicts of all runs."""
+    """Show what happened to a run; without a run and with -f, states and evaluations of all runs live."""
     session: Session = context.obj
     with session.client() as client:
         if run is None and follow:

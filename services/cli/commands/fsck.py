@@ -27,11 +27,11 @@ def fsck(
         bool, typer.Option("--quarantine", help="Move damaged checkpoints, exports and verdicts out of the way.")
     ] = False,
     patience: Annotated[
-        float, typer.Option(min=0.0, help="Seconds without a beat until a lease counts as abandoned.")
+        float, typer.Option(min=0.0, help="Seconds without a heartbeat until a lease counts as abandoned.")
     ] = 15.0,
     as_json: Json = False,
 ) -> int:
-    """Check a volume: every digest, record and line, and what crashes left behind. Changes nothing unasked."""
+    """Check a volume for damage: digests, records, log lines, leftovers of crashes. Only --quarantine writes."""
     session: Session = context.obj
     place = Volume((volume or session.settings.volume).expanduser().resolve())
     if not place.root.is_dir():

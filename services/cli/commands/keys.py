@@ -30,7 +30,7 @@ def create(
     file: File = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key, and print its secret: this once, since only a hash of it is kept."""
+    """Make a key and print its secret, once: only a hash of it is kept."""
     session: Session = context.obj
     if not re.fullmatch(NAME, name):
         raise InputError(f"{name!r} is no name", where="NAME", hint="Letters, digits and . _ -, at most 60 of them")
@@ -56,7 +56,7 @@ def list_keys(context: typer.Context, *, file: File = None, as_json: Json = Fals
 
 @app.command("revoke")
 def revoke(context: typer.Context, *, name: KeyName, file: File = None) -> None:
-    """Revoke a key. A gateway that runs takes it no more from now on."""
+    """Revoke a key, at once, also in a gateway that is running."""
     session: Session = context.obj
     place = _file(session, file)
     revoke_key(place, name)

@@ -14,7 +14,7 @@ from shared.errors import ImageError, InputError
 app = typer.Typer(invoke_without_command=True)
 
 RunOrAlias = Annotated[str, typer.Argument(metavar="MODEL", help="A run's id or name.")]
-Step = Annotated[int, typer.Argument(metavar="STEP", help="Of an export of it.")]
+Step = Annotated[int, typer.Argument(metavar="STEP", help="The step of an export of it.")]
 AliasName = Annotated[str, typer.Option("--alias", help="best, latest, stable, or one of your own.")]
 Reason = Annotated[str | None, typer.Option(help="Why, for its history.")]
 
@@ -29,7 +29,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Classify pictures with the best judged weights."""
+    """Classify images with the best weights."""
     session: Session = context.obj
     pictures = [(path, read_bytes(path)) for path in images]
     kinds = [media_type(path, data) for path, data in pictures]  # all are looked at before the first is sent
@@ -46,7 +46,7 @@ def predict(
 
 @app.callback()
 def models(context: typer.Context, as_json: Json = False) -> None:
-    """List what can be asked for a classification; move the names of a run's exports."""
+    """List the models that can be asked; move the aliases of their exports."""
     if context.invoked_subcommand is not None:
         return
     session: Session = context.obj
@@ -65,7 +65,9 @@ def promote(
     context: typer.Context,
     *,
     model: RunOrAlias,
-    step: Annotated[int | None, typer.Argument(metavar="[STEP]", help="Of an export; without it where it is.")] = None,
+    step: Annotated[
+        int | None, typer.Argument(metavar="[STEP]", help="The step of an export; without it the alias stays.")
+    ] = None,
     alias: AliasName = "stable",
     pin: Annotated[
         bool | None, typer.Option("--pin/--unpin", help="Stay there; or let best and latest move by themselves again.")
@@ -73,7 +75,7 @@ def promote(
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
-    """Point an alias at an export, after that has answered."""
+    """Point an alias at the export of a step, once that has passed a trial inference."""
     session: Session = context.obj
     with session.client() as client:
         _show(session, client.promote(model, step, alias=alias, pinned=pin, reason=reason), as_json=as_json)
@@ -88,7 +90,7 @@ def rollback(
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
-    """Point an alias at where it was before."""
+    """Point an alias at its previous export."""
     session: Session = context.obj
     with session.client() as client:
         _show(session, client.roll_back(model, alias=alias, reason=reason), as_json=as_json)
@@ -99,14 +101,14 @@ def canary(
     context: typer.Context,
     *,
     model: RunOrAlias,
-    step: Annotated[int | None, typer.Argument(metavar="[STEP]", help="Of the export to try out.")] = None,
-    share: Annotated[float, typer.Option(help="Of the requests, between 0 and 1.")] = 0.1,
-    end: Annotated[bool, typer.Option("--end", help="End it.")] = False,
+    step: Annotated[int | None, typer.Argument(metavar="[STEP]", help="The step of the export to try.")] = None,
+    share: Annotated[float, typer.Option(help="Share of the requests, between 0 and 1.")] = 0.1,
+    end: Annotated[bool, typer.Option("--end", help="End the canary.")] = False,
     alias: AliasName = "stable",
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
-    """Have another export answer a share of an alias' requests."""
+    """Let another export answer a share of an alias' requests."""
     session: Session = context.obj
     if end == (step is not None):
         raise InputError("either a step is tried out, or it ends", where="tandem models canary", hint="STEP, or --end")
@@ -133,9 +135,9 @@ def aliases(context: typer.Context, *, model: RunOrAlias, as_json: Json = False)
 
 @app.command()
 def unalias(
-    context: typer.Context, *, model: RunOrAlias, alias: Annotated[str, typer.Argument(help="Of the run.")]
+    context: typer.Context, *, model: RunOrAlias, alias: Annotated[str, typer.Argument(help="An alias of the run.")]
 ) -> None:
-    """Remove an alias; best and latest begin anew to move by themselves."""
+    """Remove an alias; best and latest start to move by themselves again."""
     session: Session = context.obj
     with session.client() as client:
         client.remove_alias(model, alias=alias)

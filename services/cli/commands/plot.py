@@ -16,7 +16,7 @@ from shared.errors import InputError, NotFoundError
 from shared.schedules import rate_curve
 from shared.spec import ExponentialRate, RunSpec, overlay, parse_spec
 
-app = typer.Typer(help="Draw what a recipe's settings mean, or what came of a run.", no_args_is_help=True)
+app = typer.Typer(help="Plot the learning rate of a recipe, or the loss and precision of runs.", no_args_is_help=True)
 app.command("loss")(plot_runs.plot_loss)
 
 # How many training pictures the published data sets have; other kinds have as many as their files hold.
@@ -38,11 +38,11 @@ def plot_rate(
     examples: Annotated[
         int | None, typer.Option(min=1, help="The size of the training split, where the kind of data does not say it.")
     ] = None,
-    points: Annotated[int, typer.Option(min=2, max=100_000, help="How many steps are looked at.")] = 500,
+    points: Annotated[int, typer.Option(min=2, max=100_000, help="How many points to plot.")] = 500,
     output: Annotated[Path | None, typer.Option(help="Write it to this file: .svg or .csv.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw the learning rate over the steps of a run."""
+    """Plot the learning rate of a recipe over its steps, before anything is trained."""
     session: Session = context.obj
     spec = _spec(recipe, settings or [], steps)
     curve = rate_curve(spec, examples=examples or _examples(spec), points=points)
@@ -62,11 +62,11 @@ def plot_precision(
     context: typer.Context,
     *,
     run: RunName,
-    last: Annotated[int, typer.Option(min=1, help="Over how many of the last checkpoints mean and spread go.")] = 10,
+    last: Annotated[int, typer.Option(min=1, help="Mean and deviation are over the last N checkpoints.")] = 10,
     output: Annotated[Path | None, typer.Option(help="Write the curves to this file: .svg or .csv.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the raw weights of a run with their averages: precision at 1 of every checkpoint that was judged."""
+    """Compare the raw weights of a run with their averages: precision at 1 of every evaluated checkpoint."""
     session: Session = context.obj
     with session.client() as client:
         found = find_run(client, run)

@@ -21,11 +21,11 @@ def plot_loss(
     context: typer.Context,
     runs: RunNames,
     *,
-    points: Annotated[int, typer.Option(min=2, max=100_000, help="How many of each curve, at most about.")] = 500,
+    points: Annotated[int, typer.Option(min=2, max=100_000, help="About how many points of each curve at most.")] = 500,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Draw the loss of runs over their steps: as logged and averaged, of several runs averaged alone."""
+    """Plot the loss of runs over their steps: raw and smoothed, of several runs smoothed only."""
     session: Session = context.obj
     if output is not None and output.suffix not in {".svg", ".csv"}:
         raise InputError("is neither .svg nor .csv", where=f"--output {output}")

@@ -15,7 +15,7 @@ from shared.errors import InputError
 from shared.recipes import load_recipe
 from shared.spec import overlay
 
-app = typer.Typer(help="Start, list, show, steer, fork and compare runs.", no_args_is_help=True)
+app = typer.Typer(help="Start, list, show, control, fork and compare runs.", no_args_is_help=True)
 for _command in (
     control.pause,
     control.resume,
@@ -69,9 +69,7 @@ def fork(
     context: typer.Context,
     run: RunName,
     *,
-    step: Annotated[
-        str | None, typer.Option(help="Of the checkpoint: a number, `best`, or `last` (as without it).")
-    ] = None,
+    step: Annotated[str | None, typer.Option(help="Which checkpoint: a step, `best`, or `last` (the default).")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="A recipe laid over the run's settings.", autocompletion=complete_recipe)
     ] = None,
@@ -82,7 +80,7 @@ def fork(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Start a run that begins with a checkpoint of another, with changed settings."""
+    """Start a run from a checkpoint of another one, with changed settings."""
     session: Session = context.obj
     values = _values(spec, settings, steps, data)
     with session.client() as client:
@@ -99,7 +97,7 @@ def list_runs(
     state: States = None,
     label: Label = None,
     name: Name = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many, the newest.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N.")] = None,
     as_json: Json = False,
 ) -> None:
     """List runs, the newest last."""
@@ -125,7 +123,7 @@ def show(
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Also its checkpoints, sizes and pins.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show one run and how its checkpoints were judged."""
+    """Show one run and the metrics of its checkpoints."""
     session: Session = context.obj
     with session.client() as client:
         found = find_run(client, run)
@@ -144,7 +142,7 @@ def show(
 
 @app.command()
 def compare(context: typer.Context, runs: RunNames, as_json: Json = False) -> None:
-    """Set runs beside each other: where their settings differ, and what came of it."""
+    """Compare runs: the settings that differ, and the results."""
     session: Session = context.obj
     with session.client() as client:
         found = [find_run(client, run) for run in runs or []]
@@ -169,7 +167,7 @@ def recipes(context: typer.Context, as_json: Json = False) -> None:
 
 
 def slots(context: typer.Context, as_json: Json = False) -> None:
-    """List the places where a trainer can run, and which run each is for."""
+    """List the slots in which trainers can run, and the run in each."""
     session: Session = context.obj
     with session.client() as client:
         found = client.slots()

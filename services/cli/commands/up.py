@@ -45,10 +45,10 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="The gateway's port; 8000, or a free one if that is taken.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Serve on when the run is over, until Ctrl-C.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep serving when the run is over, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Train, judge and serve on this machine until the run is done.
+    """Train, evaluate and serve on this machine until the run is done.
 
     Starts the gateway, the evaluator and a trainer, follows one run to its end, and stops all three. Ctrl-C stops them
     in order, a second Ctrl-C at once; running it again goes on where it was.

@@ -38,7 +38,7 @@ def wait(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Wait until a condition holds for a run; exit with 6 as soon as it cannot any more, with 7 when the time is up."""
+    """Wait until a condition holds for a run; exit code 6: it cannot hold any more, 7: timeout."""
     session: Session = context.obj
     condition = None if until is None else parse_condition(until)
     seconds = None if timeout is None else seconds_of(timeout)

@@ -22,7 +22,7 @@ def watch(
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 1.0,
     as_json: Json = False,
 ) -> int:
-    """Watch runs until they are over: progress, loss, and precision of the EMA against the raw weights."""
+    """Follow runs live until they are over: progress, loss, precision of EMA and raw weights."""
     session: Session = context.obj
     with session.client() as client:
         watched = [Watched(run=find_run(client, name)) for name in runs or []]
