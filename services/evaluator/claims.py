@@ -35,17 +35,23 @@ class Claim:
         """Whether it is no longer held: released, or taken over by another."""
         return self._over
 
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[bool]:
+        """Says whether it is held, which stays so until the block ends: nobody takes it over meanwhile."""
+        with self._mutex, self._alone():
+            yield self._still_held()
+
     def beat(self) -> None:
         """Shows that its owner lives. Does nothing when it is lost."""
-        with self._mutex, self._alone():
-            if self._still_held():
+        with self.holding() as held:
+            if held:
                 self._lease = self._lease.model_copy(update={"beat": self._lease.beat + 1, "time": self._wall()})
                 atomic.replace_file(self._path, encode_record(self._lease))
 
     def release(self) -> None:
         """Gives the lease back. Does nothing when it is lost."""
-        with self._mutex, self._alone():
-            if self._still_held():
+        with self.holding() as held:
+            if held:
                 atomic.remove_file(self._path)
             self._over = True
 

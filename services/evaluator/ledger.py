@@ -1,4 +1,7 @@
-"""What is due: each committed checkpoint and kind of weights without a verdict file, found from the files alone.
+"""What is due: each committed checkpoint and kind of weights without a verdict that holds, found from files alone.
+
+A verdict holds for good, but one that says `corrupt` only while the checkpoint's files lie there as they did: it may
+have been judged in the middle of being copied, or been made anew by a trainer that went on from an older one.
 
 Nothing of it is stored; after a restart it is found again, for old runs and for runs copied onto the volume as well.
 It is made for thousands of finished runs: a run is read again only when one of its folders has changed, which costs
@@ -7,14 +10,15 @@ three `stat` calls to see, and of the runs that have long been quiet only a few 
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.evaluator.policy import Candidate, Policy
+from services.evaluator.retries import appearance_of
 from shared.checkpoints import read_spec
 from shared.errors import NotFoundError, VolumeError
 from shared.layout import RUN_ID, RunFolder, Volume, listed_steps
-from shared.records import Desired, TrainerStatus, read_record_or_none
+from shared.records import Desired, TrainerStatus, Verdict, parse_record, read_record_or_none
 from shared.spec import RunSpec
 from shared.steps import total_steps
 
@@ -39,6 +43,8 @@ class _Run:
     newest: int | None = None
     judged: int | None = None
     waiting: tuple[Candidate, ...] = ()
+    final_verdicts: set[tuple[int, str]] = field(default_factory=set)
+    condemned: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,11 +124,11 @@ class Ledger:
         return self._policy.ordered([item for run in self._runs.values() for item in run.waiting])
 
     def missing(self, run: str, step: int) -> tuple[str, ...]:
-        """The kinds that have no verdict at this very moment; none if the checkpoint or its run is gone."""
+        """The kinds without a verdict that holds at this very moment; none if the checkpoint or its run is gone."""
         known = self._runs.get(run)
         if known is None or known.spec is None or not known.folder.checkpoint(step).exists():
             return ()
-        return _missing(known.folder, step, known.spec)
+        return _missing(known, step, known.spec)
 
     def nothing_due(self, run: str) -> bool:
         """Whether nothing of a run is due at this very moment; also no if it is left to others, or cannot be read."""
@@ -205,7 +211,7 @@ class Ledger:
             run.marks, run.looked_at, run.settled, run.silent = tuple(marks), now, False, False
         else:
             silent = self._policy.asks_whether_finished and now - run.looked_at >= self._silence
-            if run.settled and run.silent == silent:
+            if run.settled and run.silent == silent and not run.condemned:
                 return
             run.settled, run.silent = now - run.looked_at >= _SETTLING_SECONDS, silent
         if run.spec is None and not self._read_spec(run):
@@ -235,16 +241,38 @@ class Ledger:
         steps = listed_steps(folder.checkpoints)
         run.newest = steps[-1] if steps else None
         finished = self._policy.asks_whether_finished and (run.silent or _finished(folder, spec, run.newest))
+        run.final_verdicts.intersection_update(itertools.product(steps, spec.weights_kinds))
+        run.condemned = False
         waiting = []
         for step in self._policy.wanted(steps, finished=finished):
-            if kinds := _missing(folder, step, spec):
+            if kinds := _missing(run, step, spec):
                 waiting.append(Candidate(run=folder.id, step=step, kinds=kinds, newest=step == run.newest))
         run.waiting = tuple(waiting)
         run.judged = max(listed_steps(folder.evaluations), default=None)
 
 
-def _missing(folder: RunFolder, step: int, spec: RunSpec) -> tuple[str, ...]:
-    return tuple(kind for kind in spec.weights_kinds if not folder.verdict(step, kind).exists())
+def _missing(run: _Run, step: int, spec: RunSpec) -> tuple[str, ...]:
+    return tuple(kind for kind in spec.weights_kinds if not _holds(run, step, kind))
+
+
+def _holds(run: _Run, step: int, kind: str) -> bool:
+    """Whether there is a verdict that holds. Those that say `corrupt` are read each time, all others once."""
+    path = run.folder.verdict(step, kind)
+    if (step, kind) in run.final_verdicts and path.exists():
+        return True
+    run.final_verdicts.discard((step, kind))
+    try:
+        data = path.read_bytes()
+        verdict = parse_record(data, Verdict, source=path) if b'"corrupt"' in data else None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, VolumeError):
+        return True  # there is one, whatever it says
+    if verdict is None or verdict.status != "corrupt" or not verdict.appearance:
+        run.final_verdicts.add((step, kind))
+        return True
+    run.condemned = True
+    return verdict.appearance == appearance_of(run.folder.checkpoint(step))
 
 
 def _finished(folder: RunFolder, spec: RunSpec, newest: int | None) -> bool:

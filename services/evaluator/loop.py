@@ -6,7 +6,7 @@ Whatever goes wrong with one run concerns that run alone: it is told once, count
 import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from services.evaluator.assessor import Assessor
@@ -183,6 +183,7 @@ class EvaluationLoop:
         # Only who holds the claim writes here, so what is half-written was left by someone killed.
         atomic.sweep(folder.evaluations / str(candidate.step))
         try:
+            self._withdraw(folder, candidate, kinds, claim)
             self._assessor.assess(folder, candidate.step, kinds, wanted=lambda: self._goes_on(folder, claim))
         except AbandonedError:
             self._metrics.outcome("abandoned")
@@ -207,15 +208,24 @@ class EvaluationLoop:
             self._metrics.outcome("judged")
             self._settle(candidate)
 
+    def _withdraw(self, folder: RunFolder, candidate: Candidate, kinds: Sequence[str], claim: Claim) -> None:
+        """Takes back verdicts that hold no longer; not those that a successor has written, if the claim was lost."""
+        if not any(folder.verdict(candidate.step, kind).exists() for kind in kinds):
+            return
+        with claim.holding() as held:
+            for kind in self._ledger.missing(candidate.run, candidate.step) if held else ():
+                self._verdicts.withdraw(folder, candidate.step, kind)
+
     def _goes_on(self, folder: RunFolder, claim: Claim) -> bool:
         return not self._stopping() and not claim.lost and folder.root.exists()
 
     def _suspect(self, folder: RunFolder, candidate: Candidate, error: CorruptCheckpointError) -> None:
-        if not self._suspicions.confirmed(folder.checkpoint(candidate.step)):
+        appearance = self._suspicions.confirmed(folder.checkpoint(candidate.step))
+        if appearance is None:
             self._retries.later(_key(candidate), self._suspicions.wait())
             self._metrics.outcome("retried")
             return
-        self._condemn(folder, candidate, "corrupt", error)
+        self._condemn(folder, candidate, "corrupt", error, appearance=appearance)
 
     def _unforeseen(self, folder: RunFolder, candidate: Candidate, error: Exception) -> None:
         _LOG.exception(
@@ -231,11 +241,17 @@ class EvaluationLoop:
             self._condemn(folder, candidate, "failed", TandemError(f"failed {attempts} times; at last: {text}"))
 
     def _condemn(
-        self, folder: RunFolder, candidate: Candidate, status: Literal["corrupt", "failed"], error: TandemError
+        self,
+        folder: RunFolder,
+        candidate: Candidate,
+        status: Literal["corrupt", "failed"],
+        error: TandemError,
+        *,
+        appearance: str = "",
     ) -> None:
         try:
             for kind in self._ledger.missing(candidate.run, candidate.step):
-                self._verdicts.condemned(folder, candidate.step, kind, status, error)
+                self._verdicts.condemned(folder, candidate.step, kind, status, error, appearance=appearance)
         except OSError as problem:
             self._put_off(folder, candidate, _key(candidate), "io", f"could not be written: {problem}")
             return

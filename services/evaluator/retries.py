@@ -1,5 +1,6 @@
 """When something that failed is tried again, and when a damaged checkpoint is given up. In memory alone."""
 
+import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Retries:
 
 @dataclass(frozen=True)
 class _Suspicion:
-    appearance: tuple[tuple[str, int, int], ...]
+    appearance: str
     since: float
 
 
@@ -64,26 +65,28 @@ class Suspicions:
         self._patience = patience
         self._suspicions: dict[Path, _Suspicion] = {}
 
-    def confirmed(self, folder: Path) -> bool:
-        """Whether the damage in `folder`, which has just been seen again, counts."""
-        appearance = _appearance(folder)
+    def confirmed(self, folder: Path) -> str | None:
+        """The appearance of `folder` if the damage in it, which has just been seen again, counts; or else None."""
+        appearance = appearance_of(folder)
         now = self._clock()
         known = self._suspicions.get(folder)
         if known is None or known.appearance != appearance:
             known = self._suspicions[folder] = _Suspicion(appearance=appearance, since=now)
         if now - known.since < self._patience:
-            return False
+            return None
         del self._suspicions[folder]
-        return True
+        return appearance
 
     def wait(self) -> float:
         """Seconds until it is worth looking at a suspect again."""
         return max(self._patience / 4, 0.05)
 
 
-def _appearance(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def appearance_of(folder: Path) -> str:
+    """What is another one when a file in `folder` comes, goes, or changes its size or time."""
     try:
         files = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     except OSError:
-        return ()
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)
+        files = []
+    listed = "".join(f"{stat.st_size} {stat.st_mtime_ns} {name}\n" for name, stat in files)
+    return hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest()

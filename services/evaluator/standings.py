@@ -94,6 +94,6 @@ class Standings:
                 verdict = read_record_or_none(folder.verdict(step, kind), Verdict)
             except VolumeError:
                 continue  # damaged, or of another release: no rival
-            if verdict is not None:
+            if verdict is not None and verdict.status != "corrupt":  # which may be withdrawn
                 known[step] = verdict.precision_at_1 if verdict.status == "judged" else None
         return known

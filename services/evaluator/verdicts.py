@@ -19,6 +19,8 @@ def weights_and_decay(kind: str) -> tuple[Literal["raw", "ema"], float | None]:
 class VerdictWriter:
     """Writes verdicts for one evaluator. Of several on the same weights the first stands; none is ever altered.
 
+    One that says `corrupt` is withdrawn when the checkpoint's files have changed since.
+
     Args:
         evaluator: The evaluator's name.
         wall: Seconds since the epoch.
@@ -78,9 +80,24 @@ class VerdictWriter:
         return atomic.create_file(path, encode_record(verdict), within=folder.root)
 
     def condemned(
-        self, folder: RunFolder, step: int, kind: str, status: Literal["corrupt", "failed"], error: TandemError
+        self,
+        folder: RunFolder,
+        step: int,
+        kind: str,
+        status: Literal["corrupt", "failed"],
+        error: TandemError,
+        *,
+        appearance: str = "",
     ) -> bool:
-        """Writes that these weights could not be judged, and never will be. Returns whether this verdict stands.
+        """Writes that these weights could not be judged. Returns whether this verdict stands.
+
+        Args:
+            folder: The run.
+            step: Of the checkpoint.
+            kind: Of the weights.
+            status: `corrupt` if their files are damaged, `failed` if judging them again would not help.
+            error: Why.
+            appearance: How the files lay there; the verdict holds for as long as they do.
 
         Raises:
             FileNotFoundError: The run is gone; nothing of it is made anew.
@@ -94,7 +111,16 @@ class VerdictWriter:
             decay=decay,
             status=status,
             problem=str(error),
+            appearance=appearance,
             evaluator=self._evaluator,
             time=self._wall(),
         )
         return atomic.create_file(folder.verdict(step, kind), encode_record(verdict), within=folder.root)
+
+    def withdraw(self, folder: RunFolder, step: int, kind: str) -> None:
+        """Takes back a verdict that holds no longer, if there is one. Only who holds the claim may.
+
+        Raises:
+            OSError: It could not be removed.
+        """
+        atomic.remove_file(folder.verdict(step, kind))

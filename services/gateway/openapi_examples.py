@@ -126,6 +126,7 @@ ANSWERS: Mapping[str, Any] = {
         "recalibrated": None,
         "answers": None,
         "manifest_sha256": "",
+        "appearance": "",
     },
     "GET /v1/runs/{run}/evaluations/{step}/{weights}/flips": {
         "run": RUN_ID,

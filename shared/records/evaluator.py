@@ -25,7 +25,8 @@ class Verdict(Record):
 
     `precision_at_1` is the share of examples whose most probable class is the label; `interval` is its Wilson score
     interval at 95%. `confusion[i][j]` counts examples of class i taken for class j. `status` other than `judged` means
-    that the checkpoint could not be judged for good, and `problem` says why; then there are no figures.
+    that the checkpoint could not be judged, and `problem` says why; then there are no figures. `failed` is for good,
+    `corrupt` for as long as the checkpoint's files lie there as they did then: `appearance` says how.
 
     `answers` is the file beside it that holds the answer to each example. `comparison` is None for the first of its
     kind, `drift` where the checkpoint before it is gone, `recalibrated` without batch normalisation.
@@ -37,6 +38,7 @@ class Verdict(Record):
     decay: float | None = None
     status: Literal["judged", "corrupt", "failed"] = "judged"
     problem: str | None = None
+    appearance: str = ""
     examples: int = 0
     precision_at_1: float | None = None
     interval: tuple[float, float] | None = None

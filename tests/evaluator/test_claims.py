@@ -29,6 +29,23 @@ def test_a_claim_lies_on_the_volume_until_it_is_released(claims_of, folder):
     assert not folder.lease(7).exists()
 
 
+def test_a_claim_says_whether_it_is_held_and_stays_so_meanwhile(claims_of, folder, clock):
+    one, two = claims_of("one"), claims_of("two")
+    claim = one.take(folder, 7)
+    two.take(folder, 7)
+    clock.move(31)
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(two.take(folder, 7)))
+    with claim.holding() as held:
+        thread.start()
+        thread.join(0.1)
+        assert (held, taken) == (True, []), "who takes over waits"
+    thread.join()
+    assert taken[0] is not None
+    with claim.holding() as held:
+        assert not held
+
+
 def test_what_another_holds_cannot_be_claimed(claims_of, folder, clock):
     one, two = claims_of("one"), claims_of("two")
     claim = one.take(folder, 7)

@@ -11,6 +11,7 @@ from services.evaluator.judging import NotExportableError, NotFiniteError
 from services.evaluator.loop import ONCE_ATTEMPTS, UNFORESEEN_ATTEMPTS
 from shared.checkpoints import CheckpointStore
 from shared.errors import DatasetMissingError
+from shared.records import Verdict, read_record
 
 
 def weights(value):
@@ -74,6 +75,88 @@ def test_a_checkpoint_that_is_still_being_copied_is_not_condemned(evaluator, run
     clock.move(8)
     work(evaluator)
     assert verdict(folder, 10, EMA).status == "judged"
+
+
+@pytest.fixture
+def stalled(evaluator, runs, clock, verdict):
+    """A checkpoint of whose averages a half has come, and which was condemned; and the other half."""
+    folder = runs.run()
+    runs.commit(folder, 10)
+    path = folder.checkpoint(10) / f"{EMA}.safetensors"
+    whole = path.read_bytes()
+    damage(folder, 10, path.name)
+    for _ in range(4):
+        work(evaluator)
+        clock.move(5)
+    assert (verdict(folder, 10, EMA).status, verdict(folder, 10, "raw").status) == ("corrupt", "judged")
+    return folder, path, whole
+
+
+@pytest.mark.parametrize("by", ["the same", "another", "one that was started since"])
+def test_a_checkpoint_whose_copy_stalled_is_judged_once_it_has_come(evaluator, make_evaluator, stalled, runs, by):
+    folder, path, whole = stalled
+    another = make_evaluator(name="another")
+    work(another)
+    assert another.judge.asked == [], "it is left alone for as long as nothing has changed"
+    judges = {"the same": evaluator, "another": another, "one that was started since": make_evaluator(name="new")}[by]
+    path.write_bytes(whole)
+    judges.judge.asked.clear()
+    work(judges)
+    assert [source.rsplit("/", 1)[1] for source in judges.judge.asked] == [EMA], "and the other kind is not again"
+    assert read_record(folder.verdict(10, EMA), Verdict).status == "judged"
+    runs.commit(folder, 20)
+    for member in (evaluator, another):
+        work(member)
+    assert read_record(folder.verdict(20, EMA), Verdict).comparison.step == 10, "nobody takes it for damaged any more"
+    assert list(folder.leases.glob("*.json")) == []
+
+
+def test_a_condemned_checkpoint_that_has_changed_and_is_still_damaged_is_condemned_anew(
+    evaluator, stalled, clock, verdict
+):
+    folder, path, whole = stalled
+    path.write_bytes(whole[:-1])
+    work(evaluator)
+    assert not folder.verdict(10, EMA).exists()
+    for _ in range(4):
+        clock.move(5)
+        work(evaluator)
+    assert verdict(folder, 10, EMA).status == "corrupt"
+    assert f"{len(whole) - 1} bytes" in verdict(folder, 10, EMA).problem
+    clock.move(1000)
+    assert work(evaluator) == 0
+
+
+def test_a_checkpoint_that_is_made_anew_after_the_damaged_one_was_moved_away_is_judged(
+    evaluator, stalled, runs, verdict
+):
+    folder, _, _ = stalled
+    CheckpointStore(folder).quarantine(10)
+    work(evaluator)
+    runs.commit(folder, 10)
+    work(evaluator)
+    assert verdict(folder, 10, EMA).status == "judged"
+
+
+def test_of_a_fleet_one_judges_a_condemned_checkpoint_anew_and_one_that_was_overtaken_takes_nothing_back(
+    make_evaluator, stalled, clock, verdict
+):
+    folder, path, whole = stalled
+    slow, fast = make_evaluator(name="slow"), make_evaluator(name="fast")
+    path.write_bytes(whole)
+    missing = slow.ledger.missing
+
+    def overtaken(run, step):
+        kinds = missing(run, step)
+        if slow.judge.asked == [] and not fast.judge.asked:
+            assert fast.loop.step() is False
+            clock.move(31)
+            assert fast.loop.step() is True
+        return kinds
+
+    slow.ledger.missing = overtaken
+    slow.loop.step()
+    assert (verdict(folder, 10, EMA).status, verdict(folder, 10, EMA).evaluator) == ("judged", "fast")
 
 
 def test_f25_raw_weights_alone_are_refused(evaluator, runs, clock, verdict):
