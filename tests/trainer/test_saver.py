@@ -16,10 +16,11 @@ from shared.checkpoints import CheckpointStore
 from shared.errors import DivergedError, FencedError, NotWritableError
 from shared.layout import RunFolder
 from shared.leases import LeaseWatch
-from shared.records import Event, read_lines
+from shared.records import Event, Fence, encode_record, read_lines
 from shared.retention import Pruner
+from tests.faults.shim import Calls, wrapped
 from tests.trainer.numpy_engine import NumpyEngine, bytes_of
-from tests.trainer.runs import small_spec
+from tests.trainer.runs import small_spec, tenure_of
 
 
 class Saving:
@@ -36,7 +37,7 @@ class Saving:
         self.guard: Callable[[], None] = lambda: None
         self.committed: list[int] = []
         self.now = 0.0
-        committer = Committer(
+        self.committer = Committer(
             store=self.store,
             pruner=Pruner(
                 folder=folder,
@@ -58,7 +59,7 @@ class Saving:
         )
         self.saver = Saver(
             source=self.engine,
-            committer=committer,
+            committer=self.committer,
             committed=None,
             patience=0.05,
             check=DivergenceWatch(rule=spec.on_divergence, classes=3).check,
@@ -196,3 +197,36 @@ def failing_in_checkpoints(original: Callable[[int, bytes], int]) -> Callable[[i
         return original(descriptor, data)
 
     return write
+
+
+def test_f18_a_commit_is_given_up_whenever_another_trainer_takes_over_while_it_is_written(saving: Saving) -> None:
+    tenure = tenure_of(saving.folder, fence=1)
+    tenure.acquire(takeover_seconds=10)
+    saving.guard = tenure.check
+    mine = saving.folder.fence.read_bytes()
+    other = encode_record(Fence(fence=2, token="b", slot="b", pid=2, host="here", time=0.0))
+
+    def put(fence: bytes) -> None:
+        new = saving.folder.fence.with_suffix(".new")
+        new.write_bytes(fence)
+        new.replace(saving.folder.fence)
+
+    def commit(step: int, *, taken_over_at: int | None = None) -> list[str]:
+        def take_over(number: int, _name: str) -> None:
+            if number == taken_over_at:  # as while the trainer was frozen there
+                put(other)
+
+        with wrapped(Calls(saving.folder.root, take_over)) as calls:
+            saving.committer.commit(step=step, groups=saving.engine.snapshot(), loss=1.0)
+        return calls.made
+
+    commit(1)  # which makes the folder for all of them
+    whole = commit(2)
+    # What comes after the last look is the sync of the folder, which is opened and closed for it, and the rename.
+    moments = range(1, whole.index("rename") - 2)
+    assert len(moments) > 15
+    for number in moments:
+        put(mine)
+        with pytest.raises(FencedError, match=r"slot b .* has taken over with fence 2"):
+            commit(2 + number, taken_over_at=number)
+        assert sorted(entry.name for entry in saving.folder.checkpoints.iterdir()) == ["1", "2"]
