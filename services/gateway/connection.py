@@ -9,7 +9,8 @@ understand at any time), and from one that is not there any more this brings bac
 follows such a head for HTTP/2 already, and so drops the body; nobody has agreed to that, so it is given the same head
 again without the offer.
 
-**Heads.** A request's head is limited in bytes and in seconds, and so is whatever else of a request is no body.
+**Heads.** A request's head is limited in bytes and in seconds, and so is whatever else of a request is no body, and
+the rest of a body after its answer.
 """
 
 import asyncio
@@ -82,14 +83,17 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body came."""
-        self._advance()
+        """A piece of a body came, which is of no use once the request has been answered without it."""
+        if not self.cycle.response_complete:
+            self._advance()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is whole."""
         self._advance()
         if not self._offered:
+            if self.cycle.response_complete:
+                self._wait_for_head()  # nothing else bounds it: what came has ended the wait that its answer began
             super().on_message_complete()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]

@@ -21,14 +21,14 @@ PATIENCE = 20.0
 
 @dataclass
 class Site:
-    """An application that answers with the body it was sent; below `/slow` only when the test says so."""
+    """An application that answers with the body it was sent: at `/slow` when told to, at `/hasty` before it came."""
 
     port: int = 0
     answer: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        body, more = b"", True
+        body, more = b"", scope["path"] != "/hasty"
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -170,6 +170,26 @@ def test_f36_head_that_trickles_in_is_given_up(site: Site, monkeypatch: pytest.M
         client.recv(65_536)
         client.sendall(request()[:10])
         assert refused(rest(client))[0] == 408
+
+
+@pytest.mark.parametrize("late", [b"h", b"hello"], ids=["a piece of it", "all of it"])
+def test_f36_client_that_is_answered_before_its_body_came_is_not_kept_for_ever(
+    site: Site, monkeypatch: pytest.MonkeyPatch, late: bytes
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    with site.connect() as client:
+        client.sendall(request("/hasty").removesuffix(b"hello"))
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+        client.sendall(late)  # and then nothing
+        rest(client)
+
+
+def test_body_that_comes_after_its_answer_is_no_part_of_the_next_request(site: Site) -> None:
+    with site.connect() as client:
+        client.sendall(request("/hasty").removesuffix(b"hello"))
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+        client.sendall(b"hello" + request(body=b"next"))
+        assert client.recv(65_536).endswith(b"\r\n\r\nnext")
 
 
 def test_client_that_waits_for_a_long_answer_has_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
