@@ -34,12 +34,19 @@ class EventFile:
         folder: Where the file lies.
         void_from: Whatever the file holds already of this step and later ones is void. None: nothing is.
         time: Seconds since the epoch.
+        within: A folder above it that is not made when it is missing; see `make_folder`.
     """
 
     def __init__(
-        self, folder: Path, *, void_from: int | None = None, time: Callable[[], float] = system_time.time
+        self,
+        folder: Path,
+        *,
+        void_from: int | None = None,
+        time: Callable[[], float] = system_time.time,
+        within: Path | None = None,
     ) -> None:
         self._folder = folder
+        self._within = within
         self._void_from = void_from
         self._time = time
         self._file: BinaryIO | None = None
@@ -65,7 +72,7 @@ class EventFile:
 
     def _open(self) -> BinaryIO:
         path = newest_file(self._folder) or new_path(self._folder, time=self._time)
-        atomic.make_folder(self._folder)
+        atomic.make_folder(self._folder, within=self._within)
         file = path.open("a+b", buffering=0)
         try:
             size = whole_bytes(file)

@@ -11,15 +11,19 @@ from shared.layout import RunFolder
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path, *, within: Path | None = None) -> Iterator[None]:
     """Holds the lock file `path`, which is made if it is missing and is never removed.
 
     Waits for as long as another process, or another thread of this one, holds it.
 
+    Args:
+        path: The lock file.
+        within: A folder above it that is not made when it is missing; see `make_folder`.
+
     Raises:
         OSError: The file cannot be made or locked.
     """
-    make_folder(path.parent)
+    make_folder(path.parent, within=within)
     with _held(path):
         yield
 

@@ -46,7 +46,7 @@ class Claim:
         with self.holding() as held:
             if held:
                 self._lease = self._lease.model_copy(update={"beat": self._lease.beat + 1, "time": self._wall()})
-                atomic.replace_file(self._path, encode_record(self._lease))
+                atomic.replace_file(self._path, encode_record(self._lease), within=self._path.parent)
 
     def release(self) -> None:
         """Gives the lease back. Does nothing when it is lost."""
@@ -106,7 +106,7 @@ class Claims:
                 return None
             atomic.sweep(path.parent)  # all writing happens under the lock, so what is half-written is abandoned
             lease = Lease(step=step, owner=self._owner, token=secrets.token_hex(8), beat=0, time=self._wall())
-            atomic.replace_file(path, encode_record(lease))
+            atomic.replace_file(path, encode_record(lease), within=path.parent)  # a deleted run does not come back
         claim = Claim(path=path, lease=lease, wall=self._wall)
         self._held = {held for held in self._held if not held.lost} | {claim}
         return claim

@@ -45,8 +45,7 @@ class TensorBoardCurves:
         if spec.cadence.summary_steps is None:
             return
         try:
-            atomic.make_folder(folder.tensorboard("eval"), within=folder.root)
-            with exclusive_lock(folder.tensorboard("eval") / "lock"):
+            with exclusive_lock(folder.tensorboard("eval") / "lock", within=folder.root):
                 _draw(folder, kind, small_bytes=self._small_bytes)
         except (OSError, TandemError) as error:
             self._on_problem("curves")
@@ -92,7 +91,8 @@ def _draw(folder: RunFolder, kind: str, *, small_bytes: int) -> None:
         replace_events(root, curve.values())
         return
     first = min(new)
-    file = EventFile(root, void_from=first if first < max(drawn, default=-1) else None)
+    void_from = first if first < max(drawn, default=-1) else None
+    file = EventFile(root, void_from=void_from, within=folder.root)
     try:
         file.append(*(message for step, message in curve.items() if step >= first))
     finally:

@@ -46,6 +46,27 @@ def test_a_claim_says_whether_it_is_held_and_stays_so_meanwhile(claims_of, folde
         assert not held
 
 
+def test_a_run_that_is_deleted_in_the_instant_of_a_claim_or_a_heartbeat_does_not_come_back(folder, clock):
+    deleting = False
+
+    def wall():
+        if deleting:
+            folder.root.rename(folder.root.with_name(".trash-run"))
+        return 1.0
+
+    claims = Claims(owner="one", clock=clock, wall=wall, expiry=30.0)
+    claim = claims.take(folder, 7)
+    deleting = True
+    with pytest.raises(FileNotFoundError):
+        claim.beat()
+    assert not folder.root.exists()
+
+    folder.root.with_name(".trash-run").rename(folder.root)
+    with pytest.raises(FileNotFoundError):
+        claims.take(folder, 8)
+    assert not folder.root.exists()
+
+
 def test_what_another_holds_cannot_be_claimed(claims_of, folder, clock):
     one, two = claims_of("one"), claims_of("two")
     claim = one.take(folder, 7)

@@ -180,3 +180,18 @@ def test_of_many_replacements_two_files_are_left(tmp_path: Path) -> None:
     for _ in range(5):
         replace_events(tmp_path, [message(1)])
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_event_file_of_what_is_deleted_in_that_instant_does_not_bring_it_back(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+
+    def time() -> float:
+        if run.exists():
+            run.rmdir()
+        return 1.0
+
+    file = EventFile(run / "tensorboard" / "eval", time=time, within=run)
+    with pytest.raises(FileNotFoundError):
+        file.append(b"")
+    assert not run.exists()

@@ -36,6 +36,12 @@ def test_second_one_waits_until_the_first_lets_go(tmp_path: Path):
     thread.join()
 
 
+def test_no_folder_is_made_for_a_lock_within_one_that_is_gone(tmp_path: Path):
+    with pytest.raises(FileNotFoundError), exclusive_lock(tmp_path / "run" / "deep" / "lock", within=tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
 def test_lock_of_a_killed_process_is_free(tmp_path: Path):
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
