@@ -78,6 +78,19 @@ def test_every_module_says_what_it_is(root: Path, files: list[Path]) -> None:
     assert silent == []
 
 
+@pytest.mark.parametrize(
+    "package", ["services", "shared", *(f"services/{one}" for one in sorted(SERVICES)), "shared/data", "shared/ml"]
+)
+def test_what_the_map_of_a_package_names_is_there(package: str, root: Path) -> None:
+    """Its docstring says in a list what lies where: modules as `name`, packages as `name/`."""
+    folder = root / package
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    named = re.findall(r"`([a-z0-9_]+)/?(?=[`.])", text.partition("\n- ")[2])
+    assert len(named) > 2
+    known = {path.stem for path in folder.iterdir()} | {"shared", "docs", "tandem", "build_model"}
+    assert [name for name in named if name not in known] == []
+
+
 def test_constraints_pin_versions_and_say_nothing_of_where_they_came_from(root: Path) -> None:
     for line in (root / "constraints.txt").read_text().splitlines():
         assert re.fullmatch(r"(#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+)?", line), line
