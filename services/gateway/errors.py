@@ -136,7 +136,7 @@ def plain_status(status: int) -> int:
     return HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
 
 
-_PLAIN = re.compile(r"/v2(/|$)|/v1/models/[^/]+(/(?!aliases(/|$))|:predict$)|/v1/models/[^/:]+$")
+_PLAIN = re.compile(r"/v2(/|$)|/v1/models/[^/]+(/(?!aliases(/|$))|:(predict|regress)$)|/v1/models/[^/:]+$")
 
 
 def install(app: FastAPI) -> None:
@@ -214,13 +214,27 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     hint = None
     message = str(error.detail)
     if error.status_code == HTTPStatus.NOT_FOUND:
-        message, hint = f"there is no route {request.url.path}", "GET /docs lists them all"
+        message, hint = f"there is no route {request.url.path}", _other_way(request.url.path)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = allowed = ", ".join(allowed_methods(request.app, request.url.path))
         message, hint = f"{request.method} is not for this route", f"It takes {allowed}"
     code = CODES.get(error.status_code, "error")
     path = request.url.path
     return answer(error.status_code, code=code, message=message, where=path, hint=hint, headers=headers, path=path)
+
+
+def _other_way(path: str) -> str:
+    """What to do instead of asking for a route that is not there, as TensorFlow Serving has it."""
+    found = _NOT_HERE.fullmatch(path)
+    if found is None:
+        return "GET /docs lists them all"
+    model, which, verb = found.groups()
+    if verb == "classify" and which:
+        return f"Pictures are classified by one export at /v1/models/{model}@{which}:classify"
+    return "Answers of a model are at `:predict`, and of pictures at `:classify`"
+
+
+_NOT_HERE = re.compile(r"/v1/models/([^/:]+)(?:/(?:versions|labels)/([^/:]+))?:(classify|regress)")
 
 
 def allowed_methods(app: FastAPI, path: str) -> list[str]:

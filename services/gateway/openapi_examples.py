@@ -196,7 +196,7 @@ ANSWERS: Mapping[str, Any] = {
         "spec": None,
     },
     "GET /v1/models": {"models": [_MODEL]},
-    "GET /v1/models/{model}": {**_MODEL, "model_version_status": _STATUS},
+    "GET /v1/models/{model}": {**_MODEL, "ready": True, "model_version_status": _STATUS},
     "POST /v1/models/{model}:classify": {
         **{name: _MODEL[name] for name in ("model", "run", "step", "weights", "decay", "precision_at_1")},
         "predictions": [{"classes": [{"label": "disc", "probability": 0.93}, {"label": "ring", "probability": 0.07}]}],

@@ -6,7 +6,7 @@
 | application/json | {"instances": [HxWx3 nested integers from 0 to 255, or {"b64": "<a picture in base64>"}, …]} |
 | multipart/form-data | files, each of them a picture |
 | application/octet-stream | uint8 of shape HxWx3 or nxHxWx3 as it lies in memory; `shape=` or the length says which |
-| none, or that of curl --data-binary | a picture, if its first bytes are a picture's |
+| none, or that of curl -d | a picture or JSON, whichever it begins as |
 """
 
 import base64
@@ -42,6 +42,8 @@ def media_type(content_type: str, body: bytes) -> str:
         return named
     if named.startswith("image/") or (named in _UNSAID and looks_like_image(body)):
         return "image"
+    if named in _UNSAID and body[:80].lstrip().startswith(b"{"):
+        return JSON
     raise MediaTypeError(
         f"{named or 'a body without a content type'} is not read",
         where="content-type",
@@ -79,7 +81,9 @@ class BodyReader:
         count, rest = divmod(len(body), size)
         if rest or not count:
             raise InstancesError(
-                f"is {len(body)} bytes long, no whole number of {_times(input_shape)} = {size} bytes", where="body"
+                f"is {len(body)} bytes long, no whole number of {_times(input_shape)} = {size} bytes",
+                where="body",
+                hint=_FILE if looks_like_image(body) else None,
             )
         if shape is not None:
             self._check_shape(shape, count, input_shape)
@@ -95,7 +99,8 @@ class BodyReader:
         if not isinstance(values, dict) or "instances" not in values:
             raise InstancesError("is missing", where="instances", hint='The body is {"instances": [...]}')
         if len(values) > 1:
-            raise InstancesError("is not known", where=next(key for key in values if key != "instances")[:80])
+            unknown = next(key for key in values if key != "instances")
+            raise InstancesError("is not known", where=unknown[:80], hint='The body is {"instances": [...]}')
         return self.instances(values["instances"], where="instances", input_shape=input_shape, body=body)
 
     def instances(self, instances: Any, *, where: str, input_shape: Shape, body: bytes) -> Images:
@@ -128,7 +133,11 @@ class BodyReader:
     def check_count(self, count: int, *, where: str) -> None:
         """Raises InstancesError if these are more pictures than are taken at once."""
         if count > self.most_instances:
-            raise InstancesError(f"holds {count} instances; {self.most_instances} are taken at once", where=where)
+            raise InstancesError(
+                f"holds {count} instances; {self.most_instances} are taken at once",
+                where=where,
+                hint="Send them in several requests",
+            )
 
     def multipart(self, body: bytes, *, content_type: str, input_shape: Shape) -> Images:
         """Images from the files of a form. Raises like `json`."""
@@ -144,11 +153,7 @@ class BodyReader:
         text = instance.get("b64")
         if not isinstance(text, str) or len(instance) != 1:
             raise InstancesError('is not {"b64": "<a picture in base64>"}', where=path)
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise InstancesError(f"is not base64: {error}", where=f"{path}.b64") from error
-        return self._decoded(data, f"{path}.b64", input_shape, pixels)
+        return self._decoded(_from_base64(text, f"{path}.b64"), f"{path}.b64", input_shape, pixels)
 
     def _decoded(self, data: bytes, where: str, input_shape: Shape, pixels: int) -> tuple[Images, int]:
         """A picture and how many pixels it had, of which `pixels` are allowed."""
@@ -172,6 +177,19 @@ class BodyReader:
             )
 
 
+def _from_base64(text: str, where: str) -> bytes:
+    """What stands in base64, also in lines or without what fills the last four characters up."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        compact = "".join(text.split())
+    try:
+        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        hint = "Leave out what stands before the comma" if text.startswith("data:") else None
+        raise InstancesError(f"is not base64: {error}", where=where, hint=hint) from error
+
+
 def _nested(instance: Any, path: str, shape: Shape) -> Images:
     """One image from nested lists: the fast way for what is right, the slow one to say what is wrong."""
     try:
@@ -187,23 +205,32 @@ def _nested(instance: Any, path: str, shape: Shape) -> Images:
 def _find_misfit(value: Any, path: str, shape: tuple[int, ...]) -> None:
     if not shape:
         if type(value) is not int or not 0 <= value <= 255:
-            shown = str(value) if isinstance(value, float | bool) else f"a {_kind(value)}"
-            raise InstancesError(f"is {shown}, not an integer from 0 to 255", where=path)
+            hint = _AS_THEY_ARE if isinstance(value, float) else None
+            raise InstancesError(f"is {shown(value)}, not an integer from 0 to 255", where=path, hint=hint)
         return
     if not isinstance(value, list):
-        raise InstancesError(f"is a {_kind(value)}, not a list of {shape[0]}", where=path)
+        raise InstancesError(f"is {shown(value)}, not a list of {shape[0]}", where=path, hint=_HINT)
     if len(value) != shape[0]:
         raise InstancesError(f"has {len(value)} entries instead of {shape[0]}", where=path, hint=_HINT)
     for index, part in enumerate(value):
         _find_misfit(part, f"{path}.{index}", shape[1:])
 
 
-_HINT = "Nested lists have the model's own shape; a picture of any size can be sent as image/png"
-_KINDS = {dict: "mapping", str: "text", type(None): "null", int: "number out of range", list: "list"}
+_HINT = 'Nested lists have the model\'s own shape; a picture of any size is {"b64": "<its file in base64>"}'
+_AS_THEY_ARE = "Pixels are sent as they are, not divided by 255"
+_FILE = ":classify takes a picture's file as image/png, image/jpeg or image/webp"
+_KINDS = {dict: "a mapping", type(None): "null", int: "a number out of range", list: "a list"}
 
 
-def _kind(value: Any) -> str:
-    return _KINDS.get(type(value), type(value).__name__)
+def shown(value: Any) -> str:
+    """A value from outside as an error names it, never long."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else f"{value[:40]}…")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) or (type(value) is int and abs(value) < 10**15):
+        return str(value)
+    return _KINDS[type(value)]
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pydantic_core
 
 from services.gateway.predict.batching import Outputs
-from services.gateway.predict.bodies import BodyReader
+from services.gateway.predict.bodies import BodyReader, shown
 from services.gateway.predict.models import Images, LoadedModel
 from services.gateway.predict.predictor import Predictor
 from services.gateway.predict.requests import PredictRequest, Reply, content
@@ -146,7 +146,7 @@ def read_inference(body: bytes, length: str, *, shape: tuple[int, int, int], rea
         InstancesError: It does not fit the protocol or the model; names the field.
     """
     if not length:
-        return _read_json(body, b"", shape=shape, reader=reader)
+        return _read_json(body, b"", shape=shape, reader=reader, hint=_WITHOUT_LENGTH)
     if not (length.isascii() and length.isdecimal() and len(length) <= 12 and int(length) <= len(body)):
         raise InstancesError(f"{length[:40]!r} is no length within the body", where=HEADER.decode())
     at = int(length)
@@ -156,11 +156,18 @@ def read_inference(body: bytes, length: str, *, shape: tuple[int, int, int], rea
     return _read_json(body[:at], body[at:], shape=shape, reader=reader)
 
 
-def _read_json(text: bytes, tensors: bytes, *, shape: tuple[int, int, int], reader: BodyReader) -> Inference:
+_WITHOUT_LENGTH = (
+    "Where tensors follow the JSON, or are the whole body, the header Inference-Header-Content-Length says so"
+)
+
+
+def _read_json(
+    text: bytes, tensors: bytes, *, shape: tuple[int, int, int], reader: BodyReader, hint: str | None = None
+) -> Inference:
     try:
         values = pydantic_core.from_json(text)
     except ValueError as error:
-        raise InstancesError(f"is not JSON: {error}", where="body") from error
+        raise InstancesError(f"is not JSON: {error}", where="body", hint=hint) from error
     if not isinstance(values, dict):
         raise InstancesError("is not a JSON object", where="body")
     parameters = _mapping(values.get("parameters"), "parameters")
@@ -173,7 +180,7 @@ def _read_json(text: bytes, tensors: bytes, *, shape: tuple[int, int, int], read
     return Inference(
         id=request_id,
         images=_images(inputs[0], tensors, shape=shape, reader=reader),
-        outputs=_wanted(values.get("outputs"), binary=parameters.get("binary_data_output") is True),
+        outputs=_wanted(values.get("outputs"), binary=_flag(parameters, "binary_data_output", "parameters")),
         seconds=_seconds(parameters.get("timeout")),
     )
 
@@ -183,22 +190,29 @@ def _images(
 ) -> npt.NDArray[np.uint8]:
     where = "inputs.0"
     if tensor.get("name") != INPUT:
-        raise InstancesError(f"is not {INPUT!r}", where=f"{where}.name")
+        raise InstancesError(f"is {shown(tensor.get('name'))}, not {INPUT!r}", where=f"{where}.name")
     if tensor.get("datatype") != "UINT8":
-        raise InstancesError("is not UINT8", where=f"{where}.datatype", hint="Pixels are integers from 0 to 255")
+        kind = shown(tensor.get("datatype"))
+        hint = "Pixels are integers from 0 to 255, not divided by 255"
+        raise InstancesError(f"is {kind}, not 'UINT8'", where=f"{where}.datatype", hint=hint)
     sides = tensor.get("shape")
     count = sides[0] if isinstance(sides, list) and sides else None
     if not isinstance(count, int) or isinstance(count, bool) or count < 1 or sides != [count, *shape]:
-        raise InstancesError(f"is not [n, {', '.join(map(str, shape))}]", where=f"{where}.shape")
+        given = f"[{', '.join(map(shown, sides[:8]))}]" if isinstance(sides, list) else shown(sides)
+        raise InstancesError(f"is {given}, not [n, {', '.join(map(str, shape))}]", where=f"{where}.shape")
     reader.check_count(count, where=f"{where}.shape")
     size = _mapping(tensor.get("parameters"), f"{where}.parameters").get("binary_data_size")
     if size is None:
         if tensors:
-            raise InstancesError("is missing, and bytes follow the header", where=f"{where}.parameters")
+            raise InstancesError(
+                f"says no binary_data_size, and {len(tensors)} bytes follow the JSON", where=f"{where}.parameters"
+            )
         return _listed(tensor.get("data"), count, shape, reader)
-    if size != len(tensors) or "data" in tensor:
+    if tensor.get("data") is not None:
+        raise InstancesError("is there, and binary_data_size says that it follows the JSON", where=f"{where}.data")
+    if type(size) is not int or size != len(tensors):
         raise InstancesError(
-            f"is not {len(tensors)}, the bytes after the header, or `data` is there too",
+            f"is {shown(size)}; {len(tensors)} bytes follow the JSON",
             where=f"{where}.parameters.binary_data_size",
         )
     images = reader.raw(tensors, shape=None, input_shape=shape)
@@ -235,12 +249,13 @@ def _wanted(outputs: Any, *, binary: bool) -> tuple[Wanted, ...]:
 def _one_wanted(output: Any, where: str, *, binary: bool) -> Wanted:
     values = _mapping(output, where)
     if values.get("name") not in OUTPUTS:
-        raise InstancesError(f"is none of {', '.join(OUTPUTS)}", where=f"{where}.name")
+        raise InstancesError(f"is {shown(values.get('name'))}, none of {', '.join(OUTPUTS)}", where=f"{where}.name")
     parameters = _mapping(values.get("parameters"), f"{where}.parameters")
     top = parameters.get("classification", 0)
     if not isinstance(top, int) or isinstance(top, bool) or top < 0:
         raise InstancesError("is not a number of classes", where=f"{where}.parameters.classification")
-    return Wanted(name=values["name"], binary=parameters.get("binary_data", binary) is True, top=top)
+    binary = _flag(parameters, "binary_data", f"{where}.parameters", default=binary)
+    return Wanted(name=values["name"], binary=binary, top=top)
 
 
 def _all(*, binary: bool) -> tuple[Wanted, ...]:
@@ -254,6 +269,13 @@ def _seconds(timeout: Any) -> float | None:
     if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout <= 0:
         raise InstancesError("is not a number of microseconds above 0", where="parameters.timeout")
     return timeout / 1e6
+
+
+def _flag(parameters: dict[str, Any], name: str, where: str, *, default: bool = False) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InstancesError(f"is {shown(value)}, neither true nor false", where=f"{where}.{name}")
+    return value
 
 
 def _mapping(values: Any, where: str) -> dict[str, Any]:

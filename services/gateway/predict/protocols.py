@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from services.gateway.access.scopes import needs, needs_no_key
+from services.gateway.convertors import NAME
 from services.gateway.predict.openinference import OpenInference
 from services.gateway.predict.requests import PredictRequest, Reply
 from services.gateway.predict.service import CLIENT_GONE
@@ -92,13 +93,13 @@ def tensorflow_serving(serving: TensorFlowServing) -> APIRouter:
         """The signatures of the export that a label names."""
         return respond(serving.metadata(model, label=label))
 
-    @routes.get("/versions/{version}", responses=plainly())
+    @routes.get(f"/versions/{{version:{NAME}}}", responses=plainly())
     @needs("read", "predict")
     async def show_version(model: str, version: str) -> Response:
         """The state of the export of one step."""
         return respond(serving.status(model, version=version))
 
-    @routes.get("/labels/{label}", responses=plainly())
+    @routes.get(f"/labels/{{label:{NAME}}}", responses=plainly())
     @needs("read", "predict")
     async def show_label(model: str, label: str) -> Response:
         """The state of the export that a label names."""

@@ -82,6 +82,7 @@ class VersionStatusView(BaseModel):
 class ModelStatusView(ModelView):
     """What answers for a model, and the state of each of its exports, newest first."""
 
+    ready: bool = Field(description="whether any of its exports can be asked")
     model_version_status: list[VersionStatusView]
 
 
@@ -155,7 +156,11 @@ def router(*, predictor: Predictor, classifier: Classifier, serving: TensorFlowS
         except TandemError as error:
             return respond(plain_refusal(error))
         view = _view(model, run, predictor).model_dump()
-        return view | {"model_version_status": serving.states(run.exports)}
+        states = serving.states(run.exports)
+        return view | {
+            "ready": any(each["state"] == "AVAILABLE" for each in states),
+            "model_version_status": states,
+        }
 
     @routes.post(
         PATH,

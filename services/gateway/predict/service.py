@@ -101,7 +101,7 @@ class PredictService:
         body = await self._intake.read(request)
         request.deadline = self._clock() + seconds
         encoding = request.header(b"content-encoding")
-        if encoding in ("", "identity"):
+        if encoding.strip().lower() in ("", "identity"):
             return body
         limit = self._limits.body_bytes
         body = await self.aside(lambda: unfolded(body, encoding, limit=limit))

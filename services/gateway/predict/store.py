@@ -177,6 +177,10 @@ class Catalog:
             raise UnavailableError("no checkpoint has been judged yet", where="model best", hint=_WAIT)
         if found is None:
             shown = model if len(model) <= 80 else f"{model[:80]}…"
+            name, at, which = model.rpartition("@")
+            if at and (run := self._by_name.get(name)) is not None:
+                message = f"there is neither an export of step {which[:80]!r} nor an alias of that name"
+                raise NotFoundError(message, where=f"run {run.id}", hint=_VERSIONS)
             raise NotFoundError("there is no run of that id or name, nor an alias", where=shown, hint=_HINT)
         raise UnavailableError("none of its checkpoints has been judged yet", where=f"run {found.id}", hint=_WAIT)
 

@@ -107,7 +107,9 @@ class TensorFlowServing:
                 'has neither "instances" nor "inputs", or both', where="body", hint='Send {"instances": [...]}'
             )
         if unknown := values.keys() - _KNOWN:
-            raise InstancesError("is not known", where=min(unknown)[:80])
+            raise InstancesError(
+                "is not known", where=min(unknown)[:80], hint=f"A body has {', '.join(sorted(_KNOWN))}"
+            )
         signature = values.get("signature_name") or DEFAULT_SIGNATURE
         if not isinstance(signature, str) or signature not in SIGNATURES:
             raise InstancesError(
@@ -178,8 +180,17 @@ def _answer(model: LoadedModel, outputs: Outputs, *, output: str, key: str) -> R
 
 
 def numbers(rows: npt.NDArray[np.floating[Any]]) -> str:
-    """Rows of finite numbers as JSON, with as many digits as float32 needs to come back the same."""
-    return "[" + ", ".join("[" + ", ".join(f"{value:.9g}" for value in row) + "]" for row in rows.tolist()) + "]"
+    """Rows of finite numbers as JSON, with as many digits as float32 needs to come back the same.
+
+    Whole ones have a decimal point too, as TensorFlow Serving writes them: a row of nothing but ones and zeros would be
+    taken for one of integers.
+    """
+    return "[" + ", ".join("[" + ", ".join(map(_number, row)) + "]" for row in rows.tolist()) + "]"
+
+
+def _number(value: float) -> str:
+    text = f"{value:.9g}"
+    return text if "." in text or "e" in text else f"{text}.0"
 
 
 def _reply(values: dict[str, Any]) -> Reply:

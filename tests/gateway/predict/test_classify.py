@@ -58,6 +58,18 @@ def test_several_instances_are_answered_in_order(models, make_serving, make_mode
     assert [len(prediction["classes"]) for prediction in answer["predictions"]] == [10, 10, 10]
 
 
+@pytest.mark.parametrize("content_type", ["", "application/x-www-form-urlencoded", "application/json; charset=utf-8"])
+def test_body_of_curl_is_json_if_it_begins_so(serving, content_type: str) -> None:
+    body = b" \n" + instances(BLACK.tolist())
+    assert ask(serving, body, content_type=content_type)[0].status == 200
+
+
+def test_picture_said_to_be_raw_is_told_how_to_be_sent(serving) -> None:
+    reply, answer = ask(serving, png(), content_type=RAW)
+    assert reply.status == 422
+    assert "image/png" in answer["error"]["hint"]
+
+
 def test_top_beyond_the_classes_answers_them_all(serving) -> None:
     assert len(ask(serving, png(), query="top=1000")[1]["predictions"][0]["classes"]) == 10
 

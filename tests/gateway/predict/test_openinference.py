@@ -151,6 +151,14 @@ BAD = {
     "true": (json.dumps({"inputs": [tensor(data=[True] * 384)]}).encode(), "inputs.0.data.0"),
     "unknown output": (json.dumps({"inputs": [tensor()], "outputs": [{"name": "x"}]}).encode(), "outputs.0.name"),
     "a number as id": (json.dumps({"inputs": [tensor()], "id": 1}).encode(), "id"),
+    "binary in words": (
+        json.dumps({"inputs": [tensor()], "parameters": {"binary_data_output": "true"}}).encode(),
+        "parameters.binary_data_output",
+    ),
+    "an output that is binary in words": (
+        json.dumps({"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"binary_data": 1}}]}).encode(),
+        "outputs.0.parameters.binary_data",
+    ),
     "no time": (json.dumps({"inputs": [tensor()], "parameters": {"timeout": 0}}).encode(), "parameters.timeout"),
 }
 
@@ -177,6 +185,35 @@ def test_binary_body_that_contradicts_itself_is_refused(site, length: str | None
     headers[HEADER] = length or headers[HEADER]
     answer = site.post(INFER, content=body, headers=headers)
     assert (answer.status_code, answer.json()["where"]) == (400, where)
+
+
+def test_body_in_binary_without_the_length_of_its_json_is_told_what_is_missing(site) -> None:
+    body, headers = binary({"inputs": [sized()]}, PIXELS.tobytes())
+    del headers[HEADER]
+    for content in (body, PIXELS.tobytes()):
+        answer = site.post(INFER, content=content, headers=headers)
+        assert (answer.status_code, answer.json()["where"]) == (400, "body")
+        assert HEADER in answer.json()["hint"]
+
+
+def test_tensor_in_binary_may_say_that_it_has_no_other_data(site) -> None:
+    body, headers = binary({"inputs": [sized() | {"data": None}]}, PIXELS.tobytes())
+    assert site.post(INFER, content=body, headers=headers).status_code == 200
+    body, headers = binary({"inputs": [sized() | {"data": [1]}]}, PIXELS.tobytes())
+    assert site.post(INFER, content=body, headers=headers).json()["where"] == "inputs.0.data"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"name": "input_1"}, "inputs.0.name: is 'input_1', not 'images'"),
+        ({"datatype": "FP32"}, "inputs.0.datatype: is 'FP32', not 'UINT8'. Pixels are integers"),
+        ({"shape": [2, 3, 8, 8]}, "inputs.0.shape: is [2, 3, 8, 8], not [n, 8, 8, 3]"),
+        ({"shape": "2,8,8,3"}, "inputs.0.shape: is '2,8,8,3', not [n, 8, 8, 3]"),
+    ],
+)
+def test_tensor_that_does_not_fit_is_told_with_what_came(site, changes: dict[str, Any], told: str) -> None:
+    assert site.post(INFER, json={"inputs": [tensor(**changes)]}).json()["error"].startswith(told)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)

@@ -73,6 +73,7 @@ def test_model_is_shown_by_the_name_of_its_run(site) -> None:
         "input_shape": [8, 8, 3],
         "steps": [3],
         "loaded": False,
+        "ready": True,
         "model_version_status": [
             {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
         ],

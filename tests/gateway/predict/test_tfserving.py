@@ -1,5 +1,6 @@
 """TensorFlow Serving's REST API, asked over the application's routes."""
 
+import base64
 import gzip
 import json
 from typing import Any
@@ -76,6 +77,20 @@ def test_columns_are_answered_by_a_column(site, inputs: Any) -> None:
     assert np.array_equal(np.array(answer.json()["outputs"], np.float32), logits(3))
 
 
+def test_numbers_have_a_decimal_point_as_tensorflow_serving_writes_them(site) -> None:
+    body = {"instances": [BLACK.tolist()], "signature_name": "logits"}
+    row = site.post("/v1/models/flowers:predict", json=body).json()["predictions"][0]
+    assert row[:4] == [0, 0, 0, pytest.approx(3.03)]
+    assert {type(number) for number in row} == {float}
+
+
+def test_base64_may_come_in_lines_and_without_padding(site) -> None:
+    text = PICTURE["b64"]
+    for form in (base64.encodebytes(base64.b64decode(text)).decode(), text.rstrip("=")):
+        answer = site.post("/v1/models/flowers:predict", json={"instances": [{"b64": form}]})
+        assert answer.status_code == 200, answer.text
+
+
 def test_content_type_is_not_asked_for_and_the_body_may_be_packed(site) -> None:
     body = json.dumps({"instances": [BLACK.tolist()]}).encode()
     headers = {"content-type": "application/x-www-form-urlencoded"}
@@ -147,6 +162,32 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize(
+    ("instance", "told"),
+    [
+        (5, "instances.0: is 5, not a list of 8. "),
+        ("aGVsbG8=", "instances.0: is 'aGVsbG8=', not a list of 8. "),
+        (
+            (BLACK + 0.5).tolist(),
+            "instances.0.0.0.0: is 0.5, not an integer from 0 to 255. Pixels are sent as they are",
+        ),
+        ((BLACK.astype(int) + 256).tolist(), "instances.0.0.0.0: is 256, not an integer from 0 to 255"),
+        ({"b64": "data:image/png;base64,aGVsbG8="}, "instances.0.b64: is not base64: "),
+    ],
+)
+def test_misfit_is_told_with_what_came(site, instance: Any, told: str) -> None:
+    answer = site.post("/v1/models/flowers:predict", json={"instances": [instance]})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(told)
+
+
+def test_more_than_is_taken_at_once_says_what_to_do(site) -> None:
+    answer = site.post("/v1/models/flowers:predict", json={"instances": [BLACK.tolist()] * 17})
+    assert (
+        answer.json()["error"] == "instances: holds 17 instances; 16 are taken at once. Send them in several requests"
+    )
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_error_is_a_sentence_with_the_field_in_it(site, name: str) -> None:
     body, status, where = BAD[name]
@@ -182,3 +223,28 @@ def test_unknown_query_parameter_and_wrong_method_have_the_protocols_own_shape_t
     ):
         assert answer.status_code == status
         assert isinstance(answer.json()["error"], str)
+
+
+def test_what_tensorflow_serving_has_and_this_has_not_says_what_there_is(site) -> None:
+    answer = site.post("/v1/models/flowers:regress", json={"examples": [{"x": 1.0}]})
+    assert answer.status_code == 404
+    assert "`:predict`" in answer.json()["error"]
+    for place, model in (("versions/5", "flowers@5"), ("labels/latest", "flowers@latest")):
+        answer = site.post(f"/v1/models/flowers/{place}:classify", json={"examples": [{"x": 1.0}]})
+        assert answer.status_code == 404
+        assert f"/v1/models/{model}:classify" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("place", ["", "/versions/5", "/labels/latest"])
+def test_predicting_takes_post_alone(site, place: str) -> None:
+    answer = site.get(f"/v1/models/flowers{place}:predict")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert isinstance(answer.json()["error"], str)
+
+
+def test_model_says_whether_it_is_ready(site, models) -> None:
+    assert site.get("/v1/models/flowers").json()["ready"] is True
+    models.add_run("20260101-000000-b-0002", name="spoilt")
+    (models.export("20260101-000000-b-0002", 1) / "model.onnx").write_bytes(b"spoilt")
+    site.serving.predictor.refresh()
+    assert site.get("/v1/models/spoilt").json()["ready"] is False
