@@ -272,7 +272,9 @@ def _seconds(timeout: Any) -> float | None:
 
 
 def _flag(parameters: dict[str, Any], name: str, where: str, *, default: bool = False) -> bool:
-    value = parameters.get(name, default)
+    value = parameters.get(name)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         raise InstancesError(f"is {shown(value)}, neither true nor false", where=f"{where}.{name}")
     return value

@@ -148,5 +148,8 @@ def test_a_step_after_the_name_means_that_export_and_no_other(models) -> None:
     for name in (f"{OLD}@20", "run@20", "best@20"):
         found = catalog.resolve(name)
         assert (found.id, found.aimed(), [each.manifest.step for each in found.exports]) == (OLD, 20, [20])
-    with pytest.raises(NotFoundError):
+    with pytest.raises(
+        NotFoundError, match="there is neither an export of step '15' nor an alias of that name"
+    ) as told:
         catalog.resolve(f"{OLD}@15")
+    assert told.value.where == f"run {OLD}"
