@@ -136,6 +136,7 @@ def test_body_is_taken_in_gzip_and_deflate(serving, encoding: str) -> None:
         (gzip.compress(png()) + b"more", b"gzip", 422, "body"),
         (gzip.compress(bytes(50_000_000)), b"gzip", 413, "body"),
     ],
+    ids=["unknown", "not packed", "cut off", "more behind", "bomb"],  # what is packed holds the time
 )
 def test_body_that_does_not_unfold_within_the_limit_is_refused(
     serving, body: bytes, encoding: bytes, status: int, where: str
