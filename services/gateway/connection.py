@@ -39,6 +39,7 @@ class Connection(HttpToolsProtocol):
         self._barren = 0
         self._patience: asyncio.TimerHandle | None = None
 
+    # As uvicorn's class declares it: narrower than asyncio's protocol, which also serves what is no stream.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected; from here on it has time for its first request's head."""
         super().connection_made(transport)
@@ -96,6 +97,7 @@ class Connection(HttpToolsProtocol):
                 self._wait_for_head()  # nothing else bounds it: what came has ended the wait that its answer began
             super().on_message_complete()
 
+    # uvicorn's class declares None, which ends the connection; asyncio's protocol lets it stay with True.
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """The client sends nothing any more. Whether the connection stays for what it has asked already."""
         cycle = self.cycle

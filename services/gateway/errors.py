@@ -137,6 +137,8 @@ def plain_status(status: int) -> int:
 
 
 _PLAIN = re.compile(r"/v2(/|$)|/v1/models/[^/]+(/(?!aliases(/|$))|:(predict|regress)$)|/v1/models/[^/:]+$")
+# Routes of TensorFlow Serving that are not here.
+_NOT_HERE = re.compile(r"/v1/models/([^/:]+)(?:/(?:versions|labels)/([^/:]+))?:(classify|regress)")
 
 
 def install(app: FastAPI) -> None:
@@ -232,9 +234,6 @@ def _other_way(path: str) -> str:
     if verb == "classify" and which:
         return f"Pictures are classified by one export at /v1/models/{model}@{which}:classify"
     return "Answers of a model are at `:predict`, and of pictures at `:classify`"
-
-
-_NOT_HERE = re.compile(r"/v1/models/([^/:]+)(?:/(?:versions|labels)/([^/:]+))?:(classify|regress)")
 
 
 def allowed_methods(app: FastAPI, path: str) -> list[str]:
